@@ -1,43 +1,204 @@
 # Trapeze. `make help` lists the targets; HACKING.md tells the rest.
-MAKEFLAGS += --no-builtin-rules
-.SUFFIXES:
-m ?= rel
-B := build/$(m)
-ifeq ($(m),rel)
-B := build
-endif
-CC ?= cc
-PKGS := glib-2.0 capstone
-CFLAGS_rel := -O2
-CFLAGS_dbg := -Og
-CFLAGS_asan := -O1 -fsanitize=address -fno-omit-frame-pointer
-CFLAGS_ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=undefined
-CFLAGS_tsan := -O1 -fsanitize=thread
-CFLAGS_cov := -O1 --coverage
-CFLAGS := -std=gnu11 -g -Wall -Wextra -Wno-unused-parameter $(CFLAGS_$(m)) -I. -I$(B) -pthread $(shell pkg-config --cflags $(PKGS))
-LDLIBS := $(shell pkg-config --libs $(PKGS)) -lm -lmpfr -lgmp -pthread -no-pie -Wl,--warn-unresolved-symbols
+#
+# One non-recursive file. Every mode has a build tree of its own: m=rel is build/, m=asan is build/asan/ and so on. What a
+# tree was built with is kept in its file `flags`: other flags, another compiler, rebuild it.
 
-SRCS := $(wildcard cpu/*.c tcg/*.c accel/*.c hw/*/*.c ui/*.c)
-LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c,$(SRCS)))
-TEST_SRCS := $(wildcard tests/*/*.c)
-TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRCS))
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules
+
+m ?= rel
+MODES := rel dbg asan ubsan tsan cov fuzz
+ifeq ($(filter $(m),$(MODES)),)
+$(error m=$(m): give one of $(MODES))
+endif
+
+GOALS := $(or $(MAKECMDGOALS),all)
+ifneq ($(filter-out clean help,$(GOALS)),)
+ifeq ($(wildcard build/config.mk),)
+$(error Run ./configure first (./configure --deps also installs what is missing))
+endif
+include build/config.mk
+build/config.mk: configure
+	./configure $(CONFIGURE_ARGS)
+endif
+
+HOST_FPU ?= $(HOST_FPU_DEFAULT)
+ifeq ($(filter $(HOST_FPU),native portable $(HOST_FPU_DEFAULT)),)
+ifneq ($(HOST_FPU),)
+$(error HOST_FPU=$(HOST_FPU): give native or portable)
+endif
+endif
+TREE := $(filter-out rel,$(m))$(if $(filter $(HOST_FPU),$(HOST_FPU_DEFAULT)),,$(if $(filter rel,$(m)),,-)$(HOST_FPU))
+B := $(patsubst %/,%,build/$(TREE))
+
+# --- Flags --------------------------------------------------------------------------------------------------------------
+
+OPT_rel := -O2
+OPT_dbg := -Og
+OPT_asan := -O1 -fsanitize=address -fno-omit-frame-pointer
+OPT_ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=undefined
+OPT_tsan := -O1 -fsanitize=thread
+OPT_cov := -O1 --coverage
+OPT_fuzz := -O1 -fsanitize=address,fuzzer-no-link -fno-omit-frame-pointer
+WARNINGS := -Wall -Wextra -Wno-unused-parameter
+CFLAGS_ALL := -std=gnu11 -g $(WARNINGS) $(OPT_$(m)) -pthread -I. -Ibuild $(PKG_CFLAGS) $(EXTRA_CFLAGS)
+# While rows of the instruction table still wait for their handlers, the link only warns.
+LINK_UNFINISHED := -no-pie -Wl,--warn-unresolved-symbols
+LDFLAGS_ALL := $(OPT_$(m)) -pthread $(LINK_UNFINISHED) $(EXTRA_LDFLAGS)
+LIBS := $(PKG_LIBS) -lm
+COMPILE = $(CC) $(CFLAGS_ALL)
+LINK = $(CC) $(LDFLAGS_ALL)
+AR ?= ar
+
+ifeq ($(V),1)
+Q :=
+say := @:
+else
+Q := @
+say := @printf '  %-5s %s\n'
+endif
+
+# --- Sources ------------------------------------------------------------------------------------------------------------
+
+FPU_UNUSED := $(if $(filter native,$(HOST_FPU)),%_portable.c,%_native.c)
+SRCS := $(filter-out $(FPU_UNUSED),$(wildcard cpu/*.c tcg/*.c accel/*.c hw/*/*.c ui/*.c))
+AML := $(patsubst pc-bios/%.asl,$(B)/obj/pc-bios/%.aml.o,$(wildcard pc-bios/*.asl))
+LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c,$(SRCS))) $(AML)
+LIB := $(B)/libtrapeze.a
+
+# tests/<group>/<name>.c is a test program, an executable tests/<group>/<name>.py a test as it is; tests/lib is linked
+# with each program; tests/fuzz and tests/bench are no tests for `check`.
+TEST_LIB_SRCS := $(wildcard tests/lib/*.c)
+TEST_SRCS := $(filter-out tests/lib/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.c))
+TEST_SCRIPTS := $(filter-out tests/lib/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.py))
+TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(B)/obj/%.o)
+FUZZ_SRCS := $(wildcard tests/fuzz/*.c)
+FUZZERS := $(FUZZ_SRCS:%.c=$(B)/%)
+BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+# T=device/i8254, T=device or several of them; by default all.
+T_PATTERNS := $(addsuffix %,$(addprefix tests/,$(T)))
+SELECTED_SRCS := $(if $(T),$(filter $(T_PATTERNS),$(TEST_SRCS)),$(TEST_SRCS))
+SELECTED_SCRIPTS := $(if $(T),$(filter $(T_PATTERNS),$(TEST_SCRIPTS)),$(TEST_SCRIPTS))
+SELECTED := $(SELECTED_SRCS:%.c=$(B)/%) $(SELECTED_SCRIPTS)
+
+# A change of flags, or a source file that is gone, must rebuild what it was in.
+ifneq ($(filter-out clean help format lint,$(GOALS)),)
+define remember
+ifneq ($$(file <$(B)/$(1)),$(2))
+$$(shell mkdir -p $(B))
+$$(file >$(B)/$(1),$(2))
+endif
+endef
+$(eval $(call remember,flags,$(COMPILE)))
+$(eval $(call remember,link,$(LINK) $(LIBS)))
+$(eval $(call remember,objects,$(sort $(LIB_OBJS))))
+endif
+
+# --- Rules --------------------------------------------------------------------------------------------------------------
 
 all: $(B)/trapeze
-$(B)/obj/%.o: %.c
+
+$(B)/obj/%.o: %.c $(B)/flags build/config.h
+	$(say) CC $<
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/libtrapeze.a: $(LIB_OBJS)
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(B)/obj/%.aml: %.asl
+	$(say) IASL $<
+	@mkdir -p $(@D)
+	$(Q)iasl -vs -p $(@:.aml=) $< >$@.log 2>&1 || { cat $@.log; false; }
+
+# AML as a C array: const uint8_t aml_dsdt[], aml_dsdt_size.
+$(B)/obj/%.aml.c: $(B)/obj/%.aml
+	@{ echo 'extern const unsigned char aml_$(*F)[];'; echo 'extern const unsigned aml_$(*F)_size;'; \
+	echo 'const unsigned char aml_$(*F)[] = {'; od -An -v -tu1 $< | sed 's/\([0-9][0-9]*\)/\1,/g'; echo '};'; \
+	echo 'const unsigned aml_$(*F)_size = sizeof aml_$(*F);'; } >$@
+
+$(B)/obj/%.aml.o: $(B)/obj/%.aml.c $(B)/flags
+	$(Q)$(COMPILE) -c -o $@ $<
+
+$(LIB): $(LIB_OBJS) $(B)/objects
+	$(say) AR $@
 	@rm -f $@
-	@ar rcs $@ $^
-$(B)/trapeze: $(B)/obj/ui/main.o $(B)/libtrapeze.a
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtrapeze.a
+	$(Q)$(AR) rcs $@ $(LIB_OBJS)
+
+$(B)/trapeze: $(B)/obj/ui/main.o $(LIB) $(B)/link
+	$(say) LINK $@
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(LIB) $(B)/link
+	$(say) LINK $@
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-check: $(TESTS)
-	prove $(TESTS)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB_OBJS) $(LIB) $(B)/link
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+# --- Targets ------------------------------------------------------------------------------------------------------------
+
+# What tests find in their environment: TRAPEZE the program, ACCEL the engine asked for, BUILD the build tree.
+TEST_ENV = TRAPEZE=$(B)/trapeze ACCEL='$(ACCEL)' BUILD=$(B) UBSAN_OPTIONS=print_stacktrace=1
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+
+ifeq ($(m),fuzz)
+# Each target for FUZZ_SECONDS; a crash leaves its input in the tree.
+FUZZ_SECONDS ?= 20
+check: $(FUZZERS)
+	$(Q)set -e; for f in $(FUZZERS); do echo "  FUZZ  $$f"; \
+	$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=$(B)/; done
+else
+check: $(SELECTED) $(B)/trapeze
+	$(if $(strip $(SELECTED)),,$(error T=$(T): no test of that name; they are tests/*/*))
+	$(Q)$(TEST_ENV) prove -j $(JOBS) $(SELECTED) :: --tap
+endif
+
+demo: $(B)/trapeze
+	@tests/boot/demo $(B)/trapeze $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(INITRD),--initrd '$(INITRD)') \
+	$(if $(ACCEL),--accel '$(ACCEL)')
+
+bench: $(B)/trapeze $(BENCHES)
+	@tests/bench/run $(B)
+
+lint:
+	@CC='$(COMPILE)' tests/lint
+
+format:
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+
+debug:
+	$(Q)$(MAKE) m=dbg all
+	gdb -q -x tests/lib/debug.gdb --args build/dbg/trapeze $(ARGS)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install $(B)/trapeze $(DESTDIR)$(PREFIX)/bin/trapeze
+	install -m 644 ui/trapeze.1 $(DESTDIR)$(PREFIX)/share/man/man1/trapeze.1
+
 clean:
-	rm -rf build
-.PHONY: all check clean
-.SECONDARY:
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+	$(Q)[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name 'config.*' -exec rm -rf {} +
+
+help:
+	@echo 'make              build/trapeze (./configure first)'
+	@echo 'make demo         boots a Linux to a shell on this terminal; KERNEL=FILE INITRD=FILE ACCEL=ENGINE'
+	@echo 'make check        all tests; T=device/i8254 or T="unit insn" selects, ACCEL=ENGINE, JOBS=N'
+	@echo 'make bench        speed, side by side with QEMU if it is there'
+	@echo 'make lint         layers, headers, sizes of files and functions'
+	@echo 'make format       clang-format over the tree'
+	@echo 'make debug        a debug build under gdb; ARGS="-kernel ..."'
+	@echo 'make install      to $(or $(PREFIX),PREFIX); DESTDIR=DIR'
+	@echo 'make clean        removes what was built'
+	@echo
+	@echo 'With each: m=$(subst $(eval) ,|,$(MODES)) chooses the kind of build (its tree is build/KIND), V=1 shows the'
+	@echo 'commands, CC=COMPILER, HOST_FPU=portable calculates x87 and SSE without the host'"'"'s unit.'
+
+.PHONY: all check demo bench lint format debug install clean help
+
+ifneq ($(filter-out clean help format lint,$(GOALS)),)
+-include $(LIB_OBJS:.o=.d) $(B)/obj/ui/main.d $(TEST_SRCS:%.c=$(B)/obj/%.d) $(TEST_LIB_OBJS:.o=.d)
+-include $(FUZZ_SRCS:%.c=$(B)/obj/%.d) $(BENCHES:$(B)/%=$(B)/obj/%.d)
+endif
