@@ -37,7 +37,7 @@ struct cpu_apic_ops {
     bool (*write_msr)(void *apic, uint32_t msr, uint64_t value);
     uint8_t (*tpr)(void *apic);        /* 0..255; CR8 is its upper half */
     void (*set_tpr)(void *apic, uint8_t value);
-    void (*send_ipi)(void *apic, uint64_t icr); /* for the paravirtual IPI hypercall */
+    void (*send_ipi)(void *apic, uint64_t icr); /* in x2APIC format: destination in 63:32; for the PV IPI hypercall */
     void (*reset)(void *apic, bool init);
 };
 

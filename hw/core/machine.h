@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct accel;
+struct apic_bus;
 struct cpu;
 
 enum run_state {
@@ -43,6 +44,7 @@ struct machine {
 
     struct cpu **cpus; /* by index; APIC id in struct cpu */
     unsigned cpu_count;
+    struct apic_bus *apic_bus; /* hw/irq/apic_bus.h; NULL: none */
     struct accel *accel; /* engine in charge and its private state; accel/accel.h */
 
     enum run_state run_state; /* VM lock */
@@ -68,6 +70,13 @@ void machine_free(struct machine *m);
 void machine_request(struct machine *m, enum machine_request what, const char *cause);
 /* As REQUEST_SHUTDOWN, with the code that the process ends with (isa-debug-exit). */
 void machine_request_exit(struct machine *m, int code, const char *cause);
+
+/*
+ * Index of the vCPU whose instruction this thread carries out, or -1 (main loop, workers). It tells devices that sit in
+ * the processor, such as the local APIC, who asks. Set by vCPU threads for good, and by tests. Thread-local.
+ */
+int machine_current_cpu(void);
+void machine_set_current_cpu(int index);
 
 /* All devices' and processors' state; the machine must be paused. RAM included. */
 GByteArray *machine_save(struct machine *m);
