@@ -62,6 +62,7 @@ struct bus {
     struct device *owner; /* the bridge, or NULL for the root */
     struct machine *machine;
     GPtrArray *devices; /* owned, in order of creation */
+    void *impl; /* what the kind adds: struct pci_bus, struct isa_bus; set by the bridge that embeds it, or NULL */
 };
 
 struct device {

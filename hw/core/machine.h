@@ -8,6 +8,7 @@
 
 #include "hw/core/clock.h"
 #include "hw/core/device.h"
+#include "hw/core/input.h"
 #include "hw/core/irq.h"
 #include "hw/core/memory.h"
 
@@ -41,6 +42,8 @@ struct machine {
     struct ram_block *ram;       /* "pc.ram", low and high part in one block */
     struct bus *system_bus;      /* root of the device tree */
     struct clock *clock;
+    struct input input;          /* who hears keys and pointers; hw/core/input.h */
+    GHashTable *chrs;            /* id -> struct chr *, owned: PROP_CHR looks here; NULL before the first one */
 
     struct cpu **cpus; /* by index; APIC id in struct cpu */
     unsigned cpu_count;
