@@ -8,6 +8,7 @@
 #ifndef HW_CORE_CLOCK_H
 #define HW_CORE_CLOCK_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,16 +18,22 @@ struct clock; /* one per machine: machine.clock */
 struct state_writer;
 struct state_reader;
 
+/* A new clock stands still at 0: clock_start() when the machine begins to run. */
 struct clock *clock_new(bool stepped);
 void clock_free(struct clock *c);
+/* Fires the timers on that loop from now on; machine_new() does it with machine.loop. Not of a stepped clock. */
+void clock_attach(struct clock *c, GMainContext *loop);
 
 /* Virtual nanoseconds since the machine was made. Any thread, no lock; never goes backwards. */
 int64_t clock_now(const struct clock *c);
-/* Seconds (and nanoseconds) since the epoch, UTC, shifted by `-rtc base=`. */
+/*
+ * Seconds since the epoch, UTC, shifted by `-rtc base=`, and the nanoseconds on top (ns may be NULL). A stepped clock counts
+ * its virtual time from 1970.
+ */
 int64_t clock_wall(const struct clock *c, int64_t *ns);
 void clock_set_wall_offset(struct clock *c, int64_t seconds);
 
-/* Pause and resume virtual time; idempotent. VM lock. */
+/* Pause and resume virtual time; idempotent; nothing to a stepped clock. VM lock. */
 void clock_stop(struct clock *c);
 void clock_start(struct clock *c);
 /* Sets virtual time, of a stopped or stepped clock (loading a saved state). */

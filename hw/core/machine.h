@@ -18,7 +18,9 @@
 
 struct accel;
 struct apic_bus;
+struct chr;
 struct cpu;
+struct state_table;
 
 enum run_state {
     RUN_STATE_PRELAUNCH, /* made, never started (-S) */
@@ -58,19 +60,29 @@ struct machine {
     void (*board_power_button)(struct machine *m);
     void (*board_free)(struct machine *m);
 
-    /* Request under way: set from any thread, taken by the main loop. */
-    int request; /* enum machine_request, atomic */
+    /* -chardev by id, for properties of devices; NULL: there are none. */
+    struct chr *(*chr_find)(struct machine *m, const char *id);
+
+    /* Requests under way: set from any thread, taken by the main loop with machine_take_request(). */
+    uint32_t requests; /* bit per enum machine_request, atomic */
     int exit_code;
+    GPtrArray *states; /* what machine_add_state() was told */
     void (*on_request)(struct machine *m, void *opaque); /* installed by ui/main or a test; called on any thread */
     void *on_request_opaque;
 };
 
-/* Address spaces, clock and system bus; no RAM, processors or devices yet. */
+/*
+ * Address spaces, clock and system bus; no RAM, processors or devices yet. The loop is the thread's default context.
+ * Making, wiring and freeing a machine are done under the VM lock.
+ */
 struct machine *machine_new(bool stepped_clock);
+/* Frees board, devices (in reverse order), RAM and the rest; processors and engine are gone already. */
 void machine_free(struct machine *m);
 
 /* Any thread, any lock. `cause` goes to -d cpu_reset and events: "8042", "port 0xcf9", "triple fault", "ACPI S5". */
 void machine_request(struct machine *m, enum machine_request what, const char *cause);
+/* The most pressing request (shutdown, reset, power button, pause) and forgets it; or REQUEST_NONE. */
+enum machine_request machine_take_request(struct machine *m);
 /* As REQUEST_SHUTDOWN, with the code that the process ends with (isa-debug-exit). */
 void machine_request_exit(struct machine *m, int code, const char *cause);
 
@@ -81,8 +93,18 @@ void machine_request_exit(struct machine *m, int code, const char *cause);
 int machine_current_cpu(void);
 void machine_set_current_cpu(int index);
 
-/* All devices' and processors' state; the machine must be paused. RAM included. */
-GByteArray *machine_save(struct machine *m);
+/*
+ * Has what is not a device saved and loaded with the machine, in the order of these calls and before all devices: vCPUs,
+ * the board. The pair of table name and instance id is unique. VM lock.
+ */
+void machine_add_state(struct machine *m, const struct state_table *table, const char *instance_id, void *instance);
+void machine_remove_state(struct machine *m, void *instance);
+
+/*
+ * Virtual time, RAM, and the state of all that was added and of all devices; the machine must be paused (clock stopped).
+ * Saving fails if the result would pass 4 GiB. After a load that failed the machine must be reset or freed. VM lock.
+ */
+GByteArray *machine_save(struct machine *m, GError **err);
 bool machine_load(struct machine *m, const uint8_t *data, size_t size, GError **err);
 
 #endif

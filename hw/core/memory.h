@@ -52,7 +52,10 @@ struct ram_block {
 struct ram_block *ram_block_new(const char *name, uint64_t size, const char *mem_path, GError **err);
 void ram_block_free(struct ram_block *b);
 
-/* A store of `len` bytes at `offset` is about to be seen: wakes every client watching its pages. Any thread. */
+/*
+ * Bytes at `offset` have been stored, or are about to be: wakes every client watching the pages. Any thread. Where it can
+ * be done, call it after the store: a client that asks again in between then sees the new bytes or is told again.
+ */
 void ram_note_write(struct ram_block *b, uint64_t offset, uint64_t len);
 /* True if some client watches the page of `offset`. Any thread. */
 static inline bool ram_watched(const struct ram_block *b, uint64_t offset)
@@ -64,7 +67,10 @@ static inline bool ram_watched(const struct ram_block *b, uint64_t offset)
  * which case vCPUs may hold TLB entries that write without asking: the caller makes them drop these.
  */
 bool ram_watch(struct ram_block *b, uint64_t offset, uint64_t len, enum dirty_client client);
-/* Returns and clears the client's dirty bit of the page, and watches the page again. */
+/*
+ * Returns and clears the client's dirty bit of the page, and watches the page again; if true, vCPUs may hold TLB entries
+ * that write without asking, as after ram_watch().
+ */
 bool ram_test_and_clear_dirty(struct ram_block *b, uint64_t offset, enum dirty_client client);
 
 /* --- Regions --------------------------------------------------------------------------------------------------- */
@@ -80,7 +86,8 @@ struct mem_access_sizes {
 
 /*
  * How a chip answers. `valid` is what a guest may use: other accesses read all ones and are logged as guest errors.
- * `impl` is what the functions handle: core splits and widens. Values are little-endian numbers.
+ * `impl` is what the functions handle: core splits wider and misaligned accesses into aligned ones, cuts a narrower read
+ * out of a wider one, and widens a narrower write with zeros around it. Values are little-endian numbers.
  * Called with the VM lock held. `offset` is within the region.
  */
 struct mem_ops {
@@ -96,7 +103,7 @@ struct mem_region {
     uint64_t size;        /* bytes, at most 2^52 */
     enum mem_kind kind;
     bool enabled;
-    bool read_only; /* a RAM region whose stores go to `ops` if set, else nowhere */
+    bool read_only; /* RAM below: stores go to the RAM region's `ops` if set, else nowhere */
     int priority;
     uint64_t addr; /* in the parent */
     struct mem_region *parent;
@@ -126,7 +133,8 @@ void mem_map(struct mem_region *parent, uint64_t addr, struct mem_region *r, int
 void mem_unmap(struct mem_region *r);
 void mem_set_enabled(struct mem_region *r, bool enabled);
 void mem_set_addr(struct mem_region *r, uint64_t addr);
-void mem_set_read_only(struct mem_region *r, bool read_only); /* RAM becomes ROM and back */
+/* RAM becomes ROM and back; of an alias or container: the RAM that shows through it. */
+void mem_set_read_only(struct mem_region *r, bool read_only);
 void mem_set_target(struct mem_region *alias, struct mem_region *target, uint64_t target_offset);
 
 /* Changes between begin and commit become visible at once, at the outermost commit. */
@@ -149,10 +157,17 @@ struct flat_view {
     struct flat_range ranges[]; /* sorted, disjoint; holes are unassigned */
 };
 
-struct flat_view *flat_view_get(struct flat_view *v); /* takes a reference */
+/* Takes a reference; of address_space.view under the VM lock only. */
+struct flat_view *flat_view_get(struct flat_view *v);
 void flat_view_put(struct flat_view *v);
 /* The range that holds addr, or NULL for a hole. */
 const struct flat_range *flat_view_find(const struct flat_view *v, uint64_t addr);
+/*
+ * One access of 1, 2, 4 or 8 bytes, which may cross ranges. VM lock unless all of it is RAM or holes; as a device may
+ * have left the map since the caller took its view, I/O goes through address_space_load/store.
+ */
+uint64_t flat_view_load(const struct flat_view *v, uint64_t addr, unsigned size);
+void flat_view_store(const struct flat_view *v, uint64_t addr, uint64_t value, unsigned size);
 
 /* Told under the VM lock. range_del for vanished ranges, then range_add for new ones, then commit; each may be NULL. */
 struct mem_listener {
@@ -177,7 +192,8 @@ void address_space_unlisten(struct address_space *as, struct mem_listener *l);
 /*
  * One access of 1, 2, 4 or 8 bytes through a range, as a processor or a device makes it, or through a hole if r is
  * NULL (all ones, logged once per address under -d unimp). I/O is split and widened as mem_ops says. RAM stores wake
- * dirty clients. The VM lock must be held for I/O; RAM and ROM may be used without.
+ * dirty clients. The VM lock must be held for I/O; RAM and ROM may be used without. Bytes behind the range's end count
+ * as a hole: an access that may cross ranges goes by flat_view_load/store.
  */
 uint64_t mem_range_read(const struct flat_range *r, uint64_t addr, unsigned size);
 void mem_range_write(const struct flat_range *r, uint64_t addr, uint64_t value, unsigned size);
@@ -187,7 +203,10 @@ bool address_space_read(struct address_space *as, uint64_t addr, void *buf, uint
 bool address_space_write(struct address_space *as, uint64_t addr, const void *buf, uint64_t len);
 uint64_t address_space_load(struct address_space *as, uint64_t addr, unsigned size);
 void address_space_store(struct address_space *as, uint64_t addr, uint64_t value, unsigned size);
-/* Host pointer to RAM at addr and how much follows there (at most *len); NULL where it is not RAM. */
+/*
+ * Host pointer to RAM at addr and how much follows there (at most *len); NULL where it is not RAM. With `write` dirty
+ * clients are told now: write before the VM lock is released.
+ */
 uint8_t *address_space_ram(struct address_space *as, uint64_t addr, uint64_t *len, bool write);
 
 /* The `info mtree` text: the tree, then the flat view. */
