@@ -24,6 +24,8 @@ struct cpu_host_ops {
     void (*exclusive)(struct cpu *cpu, void (*fn)(struct cpu *cpu, void *arg), void *arg);
     /* Makes a vCPU look at its events soon, wherever it is. Any thread. */
     void (*kick)(struct cpu *cpu);
+    /* FERR#: an x87 exception is pending and CR0.NE is 0. The board makes IRQ 13 of it. Optional. */
+    void (*ferr)(struct cpu *cpu);
 };
 
 /* The local APIC as the processor sees it. All take the VM lock themselves if they need it. */

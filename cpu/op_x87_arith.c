@@ -1,0 +1,322 @@
+/*
+ * x87 arithmetic: FADD FSUB FMUL FDIV with their reversed, popping and integer forms, FSQRT FRNDINT FSCALE FPREM FXTRACT FCHS
+ * FABS and the transcendental instructions.
+ *
+ * Intel SDM volume 1, chapter 8, and volume 2. The numbers are cpu/float80.h's; here are the stack, the responses to
+ * exceptions and the condition codes. On the vCPU's own thread.
+ */
+#include "cpu/x87.h"
+
+/* --- Memory operands, widened to 80 bits ------------------------------------------------------------------------ */
+
+enum format { FORMAT_F32, FORMAT_F64, FORMAT_INT16, FORMAT_INT32 };
+
+struct operand80 {
+    struct float80 v;
+    bool denormal; /* in its own format: widened, it no longer shows */
+};
+
+static inline struct operand80 load_operand(struct cpu *cpu, const struct insn *i, enum format format)
+{
+    struct operand80 o = { .denormal = false };
+    switch (format) {
+    case FORMAT_F32: {
+        uint32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
+        o.v = float80_widen_f32(v);
+        o.denormal = !(v & 0x7f800000) && (v & 0x7fffff);
+        break;
+    }
+    case FORMAT_F64: {
+        uint64_t v = mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg);
+        o.v = float80_widen_f64(v);
+        o.denormal = !(v & UINT64_C(0x7ff0000000000000)) && (v & UINT64_C(0xfffffffffffff));
+        break;
+    }
+    case FORMAT_INT16: o.v = float80_from_int((int16_t)mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg)); break;
+    case FORMAT_INT32: o.v = float80_from_int((int32_t)mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg)); break;
+    }
+    return o;
+}
+
+/* Adds the denormal operand exception of a widened operand to what the operation on 80 bits has found. */
+static unsigned add_denormal(const struct cpu *cpu, unsigned flags, struct float80 st0)
+{
+    if (flags & FPU_IE || float80_is_nan(st0))
+        return flags;
+    /* Unmasked, it comes before the operation: nothing that the result would show is reported. */
+    if (!(cpu->fpu.cw & FPU_DE))
+        flags &= FPU_ZE | FPU_C0 | FPU_C2 | FPU_C3;
+    return flags | FPU_DE;
+}
+
+/* --- Two operands ------------------------------------------------------------------------------------------------ */
+
+static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_binary *op, enum format format, bool reverse)
+{
+    struct float80 r;
+    unsigned flags;
+    x87_wait(cpu);
+    struct operand80 o = load_operand(cpu, i, format);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0)) {
+        if (x87_underflow(cpu, i))
+            x87_set(cpu, 0, float80_indefinite());
+        return;
+    }
+    struct float80 *st0 = x87_st(cpu, 0);
+    flags = reverse ? op(&r, o.v, *st0, cpu->fpu.cw) : op(&r, *st0, o.v, cpu->fpu.cw);
+    if (G_UNLIKELY(o.denormal))
+        flags = add_denormal(cpu, flags, *st0);
+    if (x87_commit(cpu, i, flags, X87_BLOCK_REG))
+        *st0 = r;
+}
+
+/* ST(dst) = ST(a) op ST(b) */
+static inline void arith_reg(struct cpu *cpu, const struct insn *i, float80_binary *op, unsigned dst, unsigned a, unsigned b,
+                             bool pop)
+{
+    struct float80 r = float80_indefinite();
+    bool store;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, a) || x87_is_empty(cpu, b))
+        store = x87_underflow(cpu, i);
+    else
+        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, a), *x87_st(cpu, b), cpu->fpu.cw), X87_BLOCK_REG);
+    if (!store)
+        return;
+    x87_set(cpu, dst, r);
+    if (pop)
+        x87_pop(cpu);
+}
+
+#define ARITH_MEM(name, op, format, reverse) \
+    static void name(struct cpu *cpu, const struct insn *i) \
+    { \
+        arith_mem(cpu, i, op, format, reverse); \
+    } \
+    X87_OP(name)
+#define ARITH_FORMATS(name, op, reverse) \
+    ARITH_MEM(f##name##_m32, op, FORMAT_F32, reverse) \
+    ARITH_MEM(f##name##_m64, op, FORMAT_F64, reverse) \
+    ARITH_MEM(fi##name##_m16, op, FORMAT_INT16, reverse) \
+    ARITH_MEM(fi##name##_m32, op, FORMAT_INT32, reverse)
+ARITH_FORMATS(add, float80_add, false)
+ARITH_FORMATS(mul, float80_mul, false)
+ARITH_FORMATS(sub, float80_sub, false)
+ARITH_FORMATS(subr, float80_sub, true)
+ARITH_FORMATS(div, float80_div, false)
+ARITH_FORMATS(divr, float80_div, true)
+
+/* The destination is the left operand, except in the reversed forms. */
+#define ARITH_REG(name, op, dst, a, b, pop) \
+    static void name(struct cpu *cpu, const struct insn *i) \
+    { \
+        arith_reg(cpu, i, op, dst, a, b, pop); \
+    } \
+    X87_OP(name)
+#define ARITH_REGS(name, op) \
+    ARITH_REG(f##name##_st0_sti, op, 0, 0, x87_sti(i), false) \
+    ARITH_REG(f##name##_sti_st0, op, x87_sti(i), x87_sti(i), 0, false) \
+    ARITH_REG(f##name##p, op, x87_sti(i), x87_sti(i), 0, true)
+#define ARITH_REGS_REVERSED(name, op) \
+    ARITH_REG(f##name##_st0_sti, op, 0, x87_sti(i), 0, false) \
+    ARITH_REG(f##name##_sti_st0, op, x87_sti(i), 0, x87_sti(i), false) \
+    ARITH_REG(f##name##p, op, x87_sti(i), 0, x87_sti(i), true)
+ARITH_REGS(add, float80_add)
+ARITH_REGS(mul, float80_mul)
+ARITH_REGS(sub, float80_sub)
+ARITH_REGS_REVERSED(subr, float80_sub)
+ARITH_REGS(div, float80_div)
+ARITH_REGS_REVERSED(divr, float80_div)
+
+ARITH_REG(fscale, float80_scale, 0, 0, 1, false)
+
+/* --- One operand --------------------------------------------------------------------------------------------------- */
+
+static inline void unary(struct cpu *cpu, const struct insn *i, float80_unary *op)
+{
+    struct float80 r = float80_indefinite();
+    bool store;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0))
+        store = x87_underflow(cpu, i);
+    else
+        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), cpu->fpu.cw), X87_BLOCK_REG);
+    if (store)
+        x87_set(cpu, 0, r);
+}
+
+static unsigned change_sign(struct float80 *r, struct float80 a, uint16_t cw)
+{
+    *r = float80_make(a.sexp ^ FLOAT80_SIGN, a.mant);
+    return 0;
+}
+
+static unsigned absolute(struct float80 *r, struct float80 a, uint16_t cw)
+{
+    *r = float80_make(a.sexp & FLOAT80_EXP, a.mant);
+    return 0;
+}
+
+#define UNARY(name, op) \
+    static void name(struct cpu *cpu, const struct insn *i) \
+    { \
+        unary(cpu, i, op); \
+    } \
+    X87_OP(name)
+UNARY(fchs, change_sign)
+UNARY(fsqrt, float80_sqrt)
+UNARY(frndint, float80_round)
+UNARY(f2xm1, float80_2xm1)
+
+static void fabs_st0(struct cpu *cpu, const struct insn *i)
+{
+    unary(cpu, i, absolute);
+}
+X87_OP_BY(fabs, fabs_st0)
+
+static inline void prem(struct cpu *cpu, const struct insn *i, float80_binary *op)
+{
+    struct float80 r;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, 1)) {
+        if (x87_underflow(cpu, i))
+            x87_set(cpu, 0, float80_indefinite());
+        return;
+    }
+    unsigned flags = op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), cpu->fpu.cw);
+    cpu->fpu.sw &= ~FPU_CC;
+    if (x87_commit(cpu, i, flags, X87_BLOCK_REG))
+        x87_set(cpu, 0, r);
+}
+
+static void fprem(struct cpu *cpu, const struct insn *i)
+{
+    prem(cpu, i, float80_prem);
+}
+X87_OP(fprem)
+
+static void fprem1(struct cpu *cpu, const struct insn *i)
+{
+    prem(cpu, i, float80_prem1);
+}
+X87_OP(fprem1)
+
+/* --- Transcendental instructions --------------------------------------------------------------------------------- */
+
+/* ST(1) = op(ST(0), ST(1)), pop */
+static inline void two_to_one(struct cpu *cpu, const struct insn *i, float80_binary *op)
+{
+    struct float80 r = float80_indefinite();
+    bool store;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, 1))
+        store = x87_underflow(cpu, i);
+    else
+        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), cpu->fpu.cw), X87_BLOCK_REG);
+    if (!store)
+        return;
+    x87_set(cpu, 1, r);
+    x87_pop(cpu);
+}
+
+static void fyl2x(struct cpu *cpu, const struct insn *i)
+{
+    two_to_one(cpu, i, float80_yl2x);
+}
+X87_OP(fyl2x)
+
+static void fyl2xp1(struct cpu *cpu, const struct insn *i)
+{
+    two_to_one(cpu, i, float80_yl2xp1);
+}
+X87_OP(fyl2xp1)
+
+static void fpatan(struct cpu *cpu, const struct insn *i)
+{
+    two_to_one(cpu, i, float80_patan);
+}
+X87_OP(fpatan)
+
+static inline void circular(struct cpu *cpu, const struct insn *i, float80_unary *op)
+{
+    struct float80 r;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0)) {
+        if (x87_underflow(cpu, i))
+            x87_set(cpu, 0, float80_indefinite());
+        return;
+    }
+    unsigned flags = op(&r, *x87_st(cpu, 0), cpu->fpu.cw);
+    cpu->fpu.sw &= ~FPU_C2;
+    if (x87_commit(cpu, i, flags, X87_BLOCK_REG) && !(flags & FPU_C2))
+        x87_set(cpu, 0, r);
+}
+
+static void fsin(struct cpu *cpu, const struct insn *i)
+{
+    circular(cpu, i, float80_sin);
+}
+X87_OP(fsin)
+
+static void fcos(struct cpu *cpu, const struct insn *i)
+{
+    circular(cpu, i, float80_cos);
+}
+X87_OP(fcos)
+
+/* Instructions that leave one result in place and push another. True: both operands of the stack are as they should be. */
+static bool may_push(struct cpu *cpu, const struct insn *i)
+{
+    bool masked;
+    if (x87_is_empty(cpu, 0))
+        masked = x87_underflow(cpu, i);
+    else if (!x87_is_empty(cpu, 7))
+        masked = x87_overflow(cpu, i);
+    else
+        return true;
+    if (masked) {
+        x87_set(cpu, 0, float80_indefinite());
+        x87_push(cpu, float80_indefinite());
+    }
+    return false;
+}
+
+/* `cc`: condition codes that the instruction defines. */
+static inline void one_to_two(struct cpu *cpu, const struct insn *i, float80_push *op, unsigned cc)
+{
+    struct float80 below, top;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (!may_push(cpu, i))
+        return;
+    unsigned flags = op(&below, &top, *x87_st(cpu, 0), cpu->fpu.cw);
+    cpu->fpu.sw &= ~cc;
+    if (x87_commit(cpu, i, flags, X87_BLOCK_REG) && !(flags & FPU_C2)) {
+        x87_set(cpu, 0, below);
+        x87_push(cpu, top);
+    }
+}
+
+static void fsincos(struct cpu *cpu, const struct insn *i)
+{
+    one_to_two(cpu, i, float80_sincos, FPU_C2);
+}
+X87_OP(fsincos)
+
+static void fptan(struct cpu *cpu, const struct insn *i)
+{
+    one_to_two(cpu, i, float80_tan, FPU_C2);
+}
+X87_OP(fptan)
+
+static void fxtract(struct cpu *cpu, const struct insn *i)
+{
+    one_to_two(cpu, i, float80_extract, 0);
+}
+X87_OP(fxtract)

@@ -1,0 +1,167 @@
+/*
+ * x87 comparison and classification: FCOM FUCOM FICOM FTST FXAM with their popping forms, FCOMI FUCOMI, FCMOVcc.
+ *
+ * Intel SDM volume 2. On the vCPU's own thread.
+ */
+#include "cpu/x87.h"
+
+#define CC_ORDER (FPU_C0 | FPU_C2 | FPU_C3)
+
+typedef unsigned compare_fn(struct float80 a, struct float80 b, uint16_t cw);
+
+/* Condition codes 3, 2, 0 into the status word, unless an unmasked exception forbids it; then `pops`. */
+static inline void set_order(struct cpu *cpu, const struct insn *i, unsigned flags, unsigned pops)
+{
+    if (!x87_commit(cpu, i, flags & ~CC_ORDER, X87_BLOCK_REG))
+        return;
+    cpu->fpu.sw = (cpu->fpu.sw & ~CC_ORDER) | (flags & CC_ORDER);
+    while (pops--)
+        x87_pop(cpu);
+}
+
+#define UNORDERED_UNDERFLOW (FPU_IE | FPU_SF | CC_ORDER)
+
+static inline void compare_reg(struct cpu *cpu, const struct insn *i, compare_fn *op, unsigned n, unsigned pops)
+{
+    unsigned flags = UNORDERED_UNDERFLOW;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (!x87_is_empty(cpu, 0) && !x87_is_empty(cpu, n))
+        flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), cpu->fpu.cw);
+    set_order(cpu, i, flags, pops);
+}
+
+/* With a widened memory operand; `denormal`: it was one in its own format. */
+static inline void compare_value(struct cpu *cpu, const struct insn *i, struct float80 v, bool denormal, unsigned pops)
+{
+    unsigned flags = UNORDERED_UNDERFLOW;
+    x87_note(cpu, i);
+    if (!x87_is_empty(cpu, 0)) {
+        flags = float80_compare(*x87_st(cpu, 0), v, cpu->fpu.cw);
+        if (denormal && !(flags & FPU_IE))
+            flags |= FPU_DE;
+    }
+    set_order(cpu, i, flags, pops);
+}
+
+static inline void compare_f32(struct cpu *cpu, const struct insn *i, unsigned pops)
+{
+    x87_wait(cpu);
+    uint32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
+    compare_value(cpu, i, float80_widen_f32(v), !(v & 0x7f800000) && (v & 0x7fffff), pops);
+}
+
+static inline void compare_f64(struct cpu *cpu, const struct insn *i, unsigned pops)
+{
+    x87_wait(cpu);
+    uint64_t v = mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg);
+    bool denormal = !(v & UINT64_C(0x7ff0000000000000)) && (v & UINT64_C(0xfffffffffffff));
+    compare_value(cpu, i, float80_widen_f64(v), denormal, pops);
+}
+
+static inline void compare_int16(struct cpu *cpu, const struct insn *i, unsigned pops)
+{
+    x87_wait(cpu);
+    int16_t v = mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg);
+    compare_value(cpu, i, float80_from_int(v), false, pops);
+}
+
+static inline void compare_int32(struct cpu *cpu, const struct insn *i, unsigned pops)
+{
+    x87_wait(cpu);
+    int32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
+    compare_value(cpu, i, float80_from_int(v), false, pops);
+}
+
+#define COMPARE(name, call) \
+    static void name(struct cpu *cpu, const struct insn *i) \
+    { \
+        call; \
+    } \
+    X87_OP(name)
+COMPARE(fcom_sti, compare_reg(cpu, i, float80_compare, x87_sti(i), 0))
+COMPARE(fcomp_sti, compare_reg(cpu, i, float80_compare, x87_sti(i), 1))
+COMPARE(fcompp, compare_reg(cpu, i, float80_compare, 1, 2))
+COMPARE(fucom, compare_reg(cpu, i, float80_compare_quiet, x87_sti(i), 0))
+COMPARE(fucomp, compare_reg(cpu, i, float80_compare_quiet, x87_sti(i), 1))
+COMPARE(fucompp, compare_reg(cpu, i, float80_compare_quiet, 1, 2))
+COMPARE(fcom_m32, compare_f32(cpu, i, 0))
+COMPARE(fcomp_m32, compare_f32(cpu, i, 1))
+COMPARE(fcom_m64, compare_f64(cpu, i, 0))
+COMPARE(fcomp_m64, compare_f64(cpu, i, 1))
+COMPARE(ficom_m16, compare_int16(cpu, i, 0))
+COMPARE(ficomp_m16, compare_int16(cpu, i, 1))
+COMPARE(ficom_m32, compare_int32(cpu, i, 0))
+COMPARE(ficomp_m32, compare_int32(cpu, i, 1))
+
+static void ftst(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    compare_value(cpu, i, float80_make(0, 0), false, 0);
+}
+X87_OP(ftst)
+
+/* To RFLAGS: C3, C2, C0 have the places of ZF, PF, CF. */
+static inline void compare_flags(struct cpu *cpu, const struct insn *i, compare_fn *op, bool pop)
+{
+    unsigned flags = UNORDERED_UNDERFLOW, n = x87_sti(i);
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (!x87_is_empty(cpu, 0) && !x87_is_empty(cpu, n))
+        flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), cpu->fpu.cw);
+    if (!x87_commit(cpu, i, flags & ~CC_ORDER, X87_BLOCK_REG))
+        return;
+    cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITH) | (flags & FPU_C3 ? FLAG_ZF : 0) |
+                  (flags & FPU_C2 ? FLAG_PF : 0) | (flags & FPU_C0 ? FLAG_CF : 0);
+    if (pop)
+        x87_pop(cpu);
+}
+COMPARE(fcomi, compare_flags(cpu, i, float80_compare, false))
+COMPARE(fcomip, compare_flags(cpu, i, float80_compare, true))
+COMPARE(fucomi, compare_flags(cpu, i, float80_compare_quiet, false))
+COMPARE(fucomip, compare_flags(cpu, i, float80_compare_quiet, true))
+
+static unsigned classify(struct float80 a)
+{
+    unsigned exp = a.sexp & FLOAT80_EXP;
+    if (float80_unsupported(a))
+        return 0;
+    if (exp == FLOAT80_EXP)
+        return a.mant == FLOAT80_INT ? FPU_C2 | FPU_C0 : FPU_C0;
+    if (exp)
+        return FPU_C2;
+    return a.mant ? FPU_C3 | FPU_C2 : FPU_C3;
+}
+
+static void fxam(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    struct float80 a = *x87_st(cpu, 0);
+    unsigned cc = x87_is_empty(cpu, 0) ? FPU_C3 | FPU_C0 : classify(a);
+    cpu->fpu.sw = (cpu->fpu.sw & ~FPU_CC) | cc | (a.sexp & FLOAT80_SIGN ? FPU_C1 : 0);
+}
+X87_OP(fxam)
+
+static inline void cmov(struct cpu *cpu, const struct insn *i, uint64_t flags, bool set)
+{
+    unsigned n = x87_sti(i);
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, n)) {
+        if (x87_underflow(cpu, i))
+            x87_set(cpu, 0, float80_indefinite());
+        return;
+    }
+    x87_commit(cpu, i, 0, 0);
+    if (!(cpu->rflags & flags) != set)
+        x87_set(cpu, 0, *x87_st(cpu, n));
+}
+COMPARE(fcmovb, cmov(cpu, i, FLAG_CF, true))
+COMPARE(fcmove, cmov(cpu, i, FLAG_ZF, true))
+COMPARE(fcmovbe, cmov(cpu, i, FLAG_CF | FLAG_ZF, true))
+COMPARE(fcmovu, cmov(cpu, i, FLAG_PF, true))
+COMPARE(fcmovnb, cmov(cpu, i, FLAG_CF, false))
+COMPARE(fcmovne, cmov(cpu, i, FLAG_ZF, false))
+COMPARE(fcmovnbe, cmov(cpu, i, FLAG_CF | FLAG_ZF, false))
+COMPARE(fcmovnu, cmov(cpu, i, FLAG_PF, false))

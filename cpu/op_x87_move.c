@@ -1,0 +1,280 @@
+/*
+ * x87 loads, stores and constants: FLD FST FILD FIST FISTTP FBLD FBSTP FXCH, FLD1 and its like.
+ *
+ * Intel SDM volume 2. On the vCPU's own thread.
+ */
+#include "cpu/x87.h"
+
+/* --- Loads ---------------------------------------------------------------------------------------------------------- */
+
+/* Pushes, after the check for a full stack. */
+static inline void load(struct cpu *cpu, const struct insn *i, struct float80 v, unsigned flags)
+{
+    bool store;
+    x87_note(cpu, i);
+    if (!x87_is_empty(cpu, 7)) {
+        store = x87_overflow(cpu, i);
+        v = float80_indefinite();
+    } else {
+        store = x87_commit(cpu, i, flags, X87_BLOCK_REG);
+    }
+    if (store)
+        x87_push(cpu, v);
+}
+
+static void fld_m32(struct cpu *cpu, const struct insn *i)
+{
+    struct float80 v;
+    x87_wait(cpu);
+    unsigned flags = float80_from_f32(&v, mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg));
+    load(cpu, i, v, flags);
+}
+X87_OP(fld_m32)
+
+static void fld_m64(struct cpu *cpu, const struct insn *i)
+{
+    struct float80 v;
+    x87_wait(cpu);
+    unsigned flags = float80_from_f64(&v, mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg));
+    load(cpu, i, v, flags);
+}
+X87_OP(fld_m64)
+
+static void fld_m80(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    uint8_t image[10];
+    mem_read_bytes(cpu, insn_linear(cpu, i, 10, false), image, sizeof image, i->seg);
+    load(cpu, i, x87_unpack(image), 0);
+}
+X87_OP(fld_m80)
+
+static void fild_m16(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    load(cpu, i, float80_from_int((int16_t)mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg)), 0);
+}
+X87_OP(fild_m16)
+
+static void fild_m32(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    load(cpu, i, float80_from_int((int32_t)mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg)), 0);
+}
+X87_OP(fild_m32)
+
+static void fild_m64(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    load(cpu, i, float80_from_int((int64_t)mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg)), 0);
+}
+X87_OP(fild_m64)
+
+static void fbld(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    uint8_t image[FLOAT80_BCD_SIZE];
+    mem_read_bytes(cpu, insn_linear(cpu, i, sizeof image, false), image, sizeof image, i->seg);
+    load(cpu, i, float80_from_bcd(image), 0);
+}
+X87_OP(fbld)
+
+static void fld_sti(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    if (x87_is_empty(cpu, 7) && x87_is_empty(cpu, x87_sti(i)))
+        load(cpu, i, float80_indefinite(), FPU_IE | FPU_SF);
+    else
+        load(cpu, i, *x87_st(cpu, x87_sti(i)), 0);
+}
+X87_OP(fld_sti)
+
+/* A constant between `down` and the next number up; `nearest` is one of the two. */
+static inline void load_constant(struct cpu *cpu, const struct insn *i, uint16_t exp, uint64_t down, bool nearest_is_up)
+{
+    unsigned rc = cpu->fpu.cw & FPU_RC_MASK;
+    bool up = rc == FPU_RC_UP || (rc == FPU_RC_NEAREST && nearest_is_up);
+    x87_wait(cpu);
+    load(cpu, i, float80_make(exp, down + up), 0);
+}
+
+#define CONSTANT(name, exp, down, nearest_is_up) \
+    static void name(struct cpu *cpu, const struct insn *i) \
+    { \
+        load_constant(cpu, i, exp, UINT64_C(down), nearest_is_up); \
+    } \
+    X87_OP(name)
+CONSTANT(fldl2t, 0x4000, 0xd49a784bcd1b8afe, false)
+CONSTANT(fldl2e, 0x3fff, 0xb8aa3b295c17f0bb, true)
+CONSTANT(fldpi, 0x4000, 0xc90fdaa22168c234, true)
+CONSTANT(fldlg2, 0x3ffd, 0x9a209a84fbcff798, true)
+CONSTANT(fldln2, 0x3ffe, 0xb17217f7d1cf79ab, true)
+
+static void fld1(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    load(cpu, i, float80_make(FLOAT80_BIAS, FLOAT80_INT), 0);
+}
+X87_OP(fld1)
+
+static void fldz(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    load(cpu, i, float80_make(0, 0), 0);
+}
+X87_OP(fldz)
+
+/* --- Stores ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Completes a store to memory of `size` bytes: `v` is the result, or for a masked stack underflow the indefinite. The store may
+ * fault, so the status word changes after it.
+ */
+static inline void store(struct cpu *cpu, const struct insn *i, uint64_t v, unsigned osize, unsigned flags, bool pop)
+{
+    uint64_t address = insn_linear(cpu, i, 1u << osize, true);
+    if (flags & ~cpu->fpu.cw & X87_BLOCK_MEM)
+        mem_probe_write(cpu, address, 1u << osize, i->seg);
+    else
+        mem_store(cpu, address, v, osize, i->seg);
+    x87_note(cpu, i);
+    if (x87_commit(cpu, i, flags, X87_BLOCK_MEM) && pop)
+        x87_pop(cpu);
+}
+
+#define UNDERFLOW_FLAGS (FPU_IE | FPU_SF)
+
+static inline void store_f32(struct cpu *cpu, const struct insn *i, bool pop)
+{
+    uint32_t v = 0xffc00000;
+    unsigned flags = UNDERFLOW_FLAGS;
+    x87_wait(cpu);
+    if (!x87_is_empty(cpu, 0))
+        flags = float80_to_f32(&v, *x87_st(cpu, 0), cpu->fpu.cw);
+    store(cpu, i, v, 2, flags, pop);
+}
+
+static inline void store_f64(struct cpu *cpu, const struct insn *i, bool pop)
+{
+    uint64_t v = UINT64_C(0xfff8000000000000);
+    unsigned flags = UNDERFLOW_FLAGS;
+    x87_wait(cpu);
+    if (!x87_is_empty(cpu, 0))
+        flags = float80_to_f64(&v, *x87_st(cpu, 0), cpu->fpu.cw);
+    store(cpu, i, v, 3, flags, pop);
+}
+
+static inline void store_int(struct cpu *cpu, const struct insn *i, unsigned osize, bool truncate, bool pop)
+{
+    unsigned bits = 8u << osize;
+    int64_t v = -(INT64_C(1) << (bits - 2)) * 2;
+    unsigned flags = UNDERFLOW_FLAGS;
+    uint16_t cw = cpu->fpu.cw;
+    x87_wait(cpu);
+    if (!x87_is_empty(cpu, 0))
+        flags = float80_to_int(&v, *x87_st(cpu, 0), bits, truncate ? cw | FPU_RC_ZERO : cw);
+    store(cpu, i, v, osize, truncate ? flags & ~FPU_C1 : flags, pop);
+}
+
+#define STORE(name, call) \
+    static void name(struct cpu *cpu, const struct insn *i) \
+    { \
+        call; \
+    } \
+    X87_OP(name)
+STORE(fst_m32, store_f32(cpu, i, false))
+STORE(fstp_m32, store_f32(cpu, i, true))
+STORE(fst_m64, store_f64(cpu, i, false))
+STORE(fstp_m64, store_f64(cpu, i, true))
+STORE(fist_m16, store_int(cpu, i, 1, false, false))
+STORE(fistp_m16, store_int(cpu, i, 1, false, true))
+STORE(fist_m32, store_int(cpu, i, 2, false, false))
+STORE(fistp_m32, store_int(cpu, i, 2, false, true))
+STORE(fistp_m64, store_int(cpu, i, 3, false, true))
+STORE(fisttp_m16, store_int(cpu, i, 1, true, true))
+STORE(fisttp_m32, store_int(cpu, i, 2, true, true))
+STORE(fisttp_m64, store_int(cpu, i, 3, true, true))
+
+/* Ten bytes, popping: FSTP m80 and FBSTP. */
+static inline void store_image(struct cpu *cpu, const struct insn *i, const uint8_t image[10], unsigned flags)
+{
+    uint64_t address = insn_linear(cpu, i, 10, true);
+    if (flags & ~cpu->fpu.cw & X87_BLOCK_MEM)
+        mem_probe_write(cpu, address, 10, i->seg);
+    else
+        mem_write_bytes(cpu, address, image, 10, i->seg);
+    x87_note(cpu, i);
+    if (x87_commit(cpu, i, flags, X87_BLOCK_MEM))
+        x87_pop(cpu);
+}
+
+static void fstp_m80(struct cpu *cpu, const struct insn *i)
+{
+    uint8_t image[10];
+    x87_wait(cpu);
+    bool empty = x87_is_empty(cpu, 0);
+    x87_pack(image, empty ? float80_indefinite() : *x87_st(cpu, 0));
+    store_image(cpu, i, image, empty ? UNDERFLOW_FLAGS : 0);
+}
+X87_OP(fstp_m80)
+
+static void fbstp(struct cpu *cpu, const struct insn *i)
+{
+    uint8_t image[FLOAT80_BCD_SIZE];
+    unsigned flags;
+    x87_wait(cpu);
+    if (x87_is_empty(cpu, 0)) {
+        /* Any invalid operand gives the packed decimal indefinite. */
+        float80_to_bcd(image, float80_indefinite(), FPU_CW_INIT);
+        flags = UNDERFLOW_FLAGS;
+    } else {
+        flags = float80_to_bcd(image, *x87_st(cpu, 0), cpu->fpu.cw);
+    }
+    store_image(cpu, i, image, flags);
+}
+X87_OP(fbstp)
+
+/* --- Between registers -------------------------------------------------------------------------------------------------- */
+
+static inline void store_reg(struct cpu *cpu, const struct insn *i, bool pop)
+{
+    struct float80 v = float80_indefinite();
+    bool store;
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0)) {
+        store = x87_underflow(cpu, i);
+    } else {
+        store = x87_commit(cpu, i, 0, 0);
+        v = *x87_st(cpu, 0);
+    }
+    if (!store)
+        return;
+    x87_set(cpu, x87_sti(i), v);
+    if (pop)
+        x87_pop(cpu);
+}
+STORE(fst_sti, store_reg(cpu, i, false))
+STORE(fstp_sti, store_reg(cpu, i, true))
+STORE(fstpnce, store_reg(cpu, i, true))
+
+static void fxch(struct cpu *cpu, const struct insn *i)
+{
+    unsigned n = x87_sti(i);
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, n)) {
+        if (!x87_underflow(cpu, i))
+            return;
+        if (x87_is_empty(cpu, 0))
+            x87_set(cpu, 0, float80_indefinite());
+        if (x87_is_empty(cpu, n))
+            x87_set(cpu, n, float80_indefinite());
+    } else {
+        x87_commit(cpu, i, 0, 0);
+    }
+    struct float80 v = *x87_st(cpu, 0);
+    *x87_st(cpu, 0) = *x87_st(cpu, n);
+    *x87_st(cpu, n) = v;
+}
+X87_OP(fxch)
