@@ -1,5 +1,5 @@
 /*
- * Bits: BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT, BMI1 and BMI2 but for the shifts. Intel SDM volume 2.
+ * Bits: BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT, BMI1 and BMI2 but for the shifts, CRC32. Intel SDM volume 2.
  *
  * BT with a register offset and a memory operand addresses a bit string: the offset is signed and reaches any operand-sized
  * unit around the address. BSF and BSR leave the destination alone if the source is 0, as all processors do. Undefined flags
@@ -239,3 +239,31 @@ OP_BODY pext_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
     reg_set(cpu, i->reg, r, size);
 }
 OP_FORMS_SIZE_MEM(pext)
+
+/* --- CRC32 (SSE4.2): Castagnoli polynomial, bits reflected -------------------------------------------------------------- */
+
+static inline uint32_t crc32c_byte(uint32_t crc, uint8_t byte)
+{
+    crc ^= byte;
+    for (int bit = 0; bit < 8; bit++)
+        crc = crc >> 1 ^ (0 - (crc & 1) & 0x82f63b78);
+    return crc;
+}
+
+/* The source has the operand size; the destination's upper half is cleared in any case. */
+OP_BODY crc32_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
+{
+    uint64_t v = rm_get(cpu, i, size, mem);
+    uint32_t crc = (uint32_t)cpu->r[i->reg];
+
+    for (unsigned n = 0; n < 1u << size; n++)
+        crc = crc32c_byte(crc, (uint8_t)(v >> 8 * n));
+    cpu->r[i->reg] = crc;
+}
+OP_FORMS_SIZE_MEM(crc32)
+
+OP_BODY crc32_8_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
+{
+    crc32_op(cpu, i, 0, mem, dead);
+}
+OP_FORMS_SIZE_MEM(crc32_8)

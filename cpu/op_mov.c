@@ -1,6 +1,6 @@
 /*
  * Moves: MOV, MOVZX, MOVSX, LEA, XCHG, BSWAP, MOVBE, CMOVcc, SETcc, the stack instructions but for PUSHF and POPF, XLAT, LAHF,
- * SAHF, SALC, single flags, NOP and the hints that do nothing. Intel SDM volume 2.
+ * SAHF, SALC, single flags, NOP, hints, cache control, fences. Intel SDM volume 2.
  *
  * Moves to and from segment, control and debug registers are in op_system.c. BSWAP of a 16-bit register clears it, as
  * current processors do. Runs on the vCPU's thread.
@@ -316,7 +316,50 @@ OP_FORM_ONE(salc)
 
 /* --- Nothing ------------------------------------------------------------------------------------------------------------------ */
 
+/* Also NOP with a ModRM operand: the operand is not touched. */
 static void nop_fn(struct cpu *cpu, const struct insn *i)
 {
 }
 OP_FORM_ONE(nop)
+
+/* A hint that never faults. */
+static void prefetch_fn(struct cpu *cpu, const struct insn *i)
+{
+}
+OP_FORM_ONE(prefetch)
+
+/* Caches are not modelled; the address is checked as for a load. Also CLFLUSHOPT and CLWB. */
+static void clflush_fn(struct cpu *cpu, const struct insn *i)
+{
+    mem_load8(cpu, insn_linear(cpu, i, 1, false), i->seg);
+}
+OP_FORM_ONE(clflush)
+
+/* In a spin loop another thread of the host may have something better to do. */
+static void pause_fn(struct cpu *cpu, const struct insn *i)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+OP_FORM_ONE(pause)
+
+/* --- Fences: vCPUs are host threads, so the guest's order is the host's business --------------------------------------------- */
+
+static void mfence_fn(struct cpu *cpu, const struct insn *i)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+OP_FORM_ONE(mfence)
+
+static void lfence_fn(struct cpu *cpu, const struct insn *i)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+OP_FORM_ONE(lfence)
+
+static void sfence_fn(struct cpu *cpu, const struct insn *i)
+{
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+OP_FORM_ONE(sfence)
