@@ -58,6 +58,15 @@ struct timer {
 void timer_init(struct timer *t, struct clock *c, void (*fn)(void *opaque), void *opaque);
 void timer_set(struct timer *t, int64_t deadline); /* in the past: fires at the next turn of the loop */
 void timer_cancel(struct timer *t);
+/*
+ * For periodic timers: a main loop that comes late makes up for missed periods one by one, but not for those that ended
+ * before this instant.
+ */
+static inline int64_t clock_oldest_due(const struct clock *c)
+{
+    int64_t oldest = clock_now(c) - NS_PER_SECOND / 20;
+    return oldest > 0 ? oldest : 0;
+}
 static inline bool timer_armed(const struct timer *t)
 {
     return t->deadline >= 0;
