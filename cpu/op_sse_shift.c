@@ -69,7 +69,7 @@ VEC_INLINE void shift_imm_mmx_run(struct cpu *cpu, const struct insn *i, vec_bod
 {
     union vec d, b;
 
-    mmx_check(cpu);
+    x87_wait(cpu);
     b.u64[0] = mmx_read(cpu, i->rm);
     body(&d, NULL, &b, 8, i->imm);
     mmx_write(cpu, i->rm, d.u64[0]);

@@ -340,7 +340,7 @@ VEC_OP_MEM(pextrw, pextrw_r, NULL)
 
 VEC_INLINE void pinsrw_mmx_run(struct cpu *cpu, const struct insn *i, bool mem)
 {
-    mmx_check(cpu);
+    x87_wait(cpu);
     uint16_t v = mem ? mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg) : cpu->r[i->rm];
     unsigned shift = (i->imm & 3) * 16;
     uint64_t old = mmx_read(cpu, i->reg);
@@ -350,8 +350,8 @@ VEC_INLINE void pinsrw_mmx_run(struct cpu *cpu, const struct insn *i, bool mem)
 
 static void pextrw_mmx_r(struct cpu *cpu, const struct insn *i)
 {
-    mmx_check(cpu);
-    mmx_enter(cpu);
+    x87_wait(cpu);
+    x87_enter_mmx(cpu);
     cpu->r[i->reg] = (uint16_t)(mmx_read(cpu, i->rm) >> (i->imm & 3) * 16);
 }
 
@@ -398,8 +398,8 @@ MOVMSK(movmskpd, s64, L64)
 
 static void pmovmskb_mmx_r(struct cpu *cpu, const struct insn *i)
 {
-    mmx_check(cpu);
-    mmx_enter(cpu);
+    x87_wait(cpu);
+    x87_enter_mmx(cpu);
     /* The top bit of each byte, gathered by a multiplication into the top byte. */
     uint64_t bits = mmx_read(cpu, i->rm) >> 7 & UINT64_C(0x0101010101010101);
     cpu->r[i->reg] = bits * UINT64_C(0x0102040810204080) >> 56;

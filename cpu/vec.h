@@ -12,6 +12,7 @@
 #define CPU_VEC_H
 
 #include "cpu/mem.h"
+#include "cpu/x87.h"
 
 #include <glib.h>
 #include <string.h>
@@ -80,6 +81,19 @@ VEC_INLINE void vec_store(struct cpu *cpu, const union vec *v, uint64_t addr, un
         mem_write_bytes(cpu, addr, &t, bytes, seg);
 }
 
+/*
+ * Only the lanes of `size` bytes whose bits are set in `lanes`, from seg:ea on; the others cannot fault. A load makes them 0.
+ * A store is whole or not at all.
+ */
+void vec_load_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, union vec *v, uint32_t lanes, unsigned size);
+void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const union vec *v, uint32_t lanes,
+                     unsigned size);
+/* Offset of what MASKMOVQ and MASKMOVDQU write: DI, EDI or RDI. */
+VEC_INLINE uint64_t vec_maskmov_ea(const struct cpu *cpu, const struct insn *i)
+{
+    return reg_get(cpu, R_RDI, i->asize);
+}
+
 /* --- XMM and YMM operands ------------------------------------------------------------------------------------------- */
 
 /* The ModRM operand: a register, or `bytes` from memory in *tmp. `mem` is a constant in each handler. */
@@ -108,19 +122,10 @@ VEC_INLINE void vec_write(struct cpu *cpu, const struct insn *i, unsigned reg, c
 
 /* --- MMX operands ----------------------------------------------------------------------------------------------------- */
 
-/* Before anything else of an MMX instruction: an x87 exception that waits is taken first. */
-void mmx_check(struct cpu *cpu);
-
-/* Enters MMX state. Called when nothing can fault any more. */
-VEC_INLINE void mmx_enter(struct cpu *cpu)
-{
-    cpu->fpu.top = 0;
-    cpu->fpu.tag_valid = 0xff;
-}
-
+/* Every MMX handler begins with x87_wait() and, when nothing can fault any more, calls this or x87_enter_mmx(). */
 VEC_INLINE void mmx_write(struct cpu *cpu, unsigned reg, uint64_t value)
 {
-    mmx_enter(cpu);
+    x87_enter_mmx(cpu);
     cpu->fpu.st[reg & 7].mant = value;
     cpu->fpu.st[reg & 7].sexp = 0xffff;
 }
@@ -148,7 +153,7 @@ VEC_INLINE void mmx_run(struct cpu *cpu, const struct insn *i, vec_body *body, u
 {
     union vec d, a, b;
 
-    mmx_check(cpu);
+    x87_wait(cpu);
     if (mem)
         vec_load(cpu, &b, insn_linear(cpu, i, mbytes, false), mbytes, i->seg);
     else
