@@ -15,8 +15,8 @@ struct piix3 {
     struct isa_bus isa;
     struct irq_line pirq_out[ISA_IRQS]; /* the router as one more source of each ISA irq */
     uint8_t pirq_level;                 /* bit per PIRQ */
+    uint16_t routed;                    /* bit per ISA irq: the router drives it */
     uint8_t reset_control;              /* port 0xcf9 */
-    struct mem_region reset_region;
 };
 
 extern const struct device_type piix3_type; /* "PIIX3", bus "pci" */

@@ -11,8 +11,13 @@
 
 #define I440FX_PAM_AREAS 13
 
+/* What lies over RAM in one area; with none of them enabled, reads and writes go to RAM. */
 struct i440fx_pam {
-    struct mem_region rw, read_only, write_only;
+    struct mem_region pci;        /* reads and writes go to PCI */
+    struct mem_region read_only;  /* RAM, writes go to PCI */
+    struct mem_region write_only; /* reads from PCI, writes to RAM */
+    struct i440fx *bridge;
+    uint32_t base, size;
 };
 
 /* Function 00.0, "i440FX" */
@@ -20,7 +25,7 @@ struct i440fx {
     struct pci_device pci;
     struct i440fx_host *host;
     struct i440fx_pam pam[I440FX_PAM_AREAS];
-    struct mem_region smram_open; /* RAM at 0xa0000 for everybody while SMRAM.D_OPEN is set */
+    struct mem_region vga_window; /* PCI at 0xa0000 over RAM, unless SMRAM is open to everybody */
     struct mem_region smram;      /* RAM at 0xa0000 for processors in SMM: enabled while SMRAM.G_SMRAME is set */
 };
 
@@ -30,8 +35,7 @@ struct i440fx_host {
     struct pci_bus bus;
     struct mem_region pci_memory; /* the PCI address space; ROMs and the VGA window are mapped here. Priority -1 */
     struct address_space pci_space;
-    struct mem_region config_address, config_data;
-    uint32_t address; /* register CONFADD */
+    struct pci_host config;
     struct i440fx *function;
 };
 

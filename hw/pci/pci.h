@@ -15,6 +15,7 @@
 #include "hw/core/state.h"
 
 #define PCI_CONFIG_SIZE 256
+#define PCI_CONFIG_HEADER_SIZE 64
 #define PCI_BARS 6
 #define PCI_ROM_BAR 6 /* index of the expansion ROM among the regions */
 #define PCI_PIRQS 4
@@ -103,7 +104,9 @@ struct pci_device {
     struct mem_region *region[PCI_BARS + 1]; /* by BAR, then the ROM */
     struct mem_region own_region[PCI_BARS + 1];
     struct ram_block *rom;
-    bool intx; /* the level that the function drives, before INTx Disable */
+    uint16_t capability_end; /* first free byte behind the capabilities */
+    bool intx;        /* the level of the pin, before INTx Disable */
+    bool intx_driven; /* counted in bus->asserted; follows from intx and the command register */
     /* Called after the guest changed [reg, reg+len). May be NULL; set before pci_init(). */
     void (*config_written)(struct pci_device *p, unsigned reg, unsigned len);
     /* Properties. */
@@ -115,10 +118,10 @@ struct pci_device {
 
 /* The properties of every PCI function; put it first in the type's table. */
 #define PCI_PROPS \
-    PROP("addr", PROP_STRING, struct pci_device, addr, 0, "slot and function on the bus, hexadecimal: 04.0"), \
-    PROP("multifunction", PROP_BOOL, struct pci_device, multifunction, 0, "function 0 of several in its slot"), \
-    PROP("romfile", PROP_STRING, struct pci_device, romfile, 0, "file with the option ROM"), \
-    PROP("rombar", PROP_BOOL, struct pci_device, rombar, 1, "show the option ROM to the guest")
+    PROP(PROP_STRING, "addr", struct pci_device, addr, 0, "slot and function on the bus, hexadecimal: 04.0"), \
+    PROP(PROP_BOOL, "multifunction", struct pci_device, multifunction, 0, "function 0 of several in its slot"), \
+    PROP(PROP_STRING, "romfile", struct pci_device, romfile, 0, "file with the option ROM"), \
+    PROP(PROP_BOOL, "rombar", struct pci_device, rombar, 1, "show the option ROM to the guest")
 
 extern const struct state_field pci_device_fields[];
 
@@ -165,7 +168,8 @@ struct pci_bus {
     struct irq_line pirq[PCI_PIRQS];
     unsigned (*map_pin)(const struct pci_device *p, unsigned pin); /* pin 0..3 */
     unsigned asserted[PCI_PIRQS]; /* number of functions that drive it; follows from their state */
-    uint8_t first_slot; /* for devices without addr= */
+    uint8_t first_slot;    /* for devices without addr= */
+    struct pci_host *host; /* how processors get at it */
 };
 
 void pci_bus_init(struct pci_bus *b, struct device *owner, const char *name, struct mem_region *memory,
@@ -173,9 +177,28 @@ void pci_bus_init(struct pci_bus *b, struct device *owner, const char *name, str
 struct pci_bus *pci_bus_of(const struct device *d);
 /* The usual swizzle behind a bridge: (slot + pin) mod 4. */
 unsigned pci_swizzle(const struct pci_device *p, unsigned pin);
-/* Configuration mechanism #1: `address` is what the guest wrote to 0xcf8 (enable bit included), plus the byte lane. */
-uint32_t pci_bus_config_read(struct pci_bus *b, uint32_t address, unsigned len);
-void pci_bus_config_write(struct pci_bus *b, uint32_t address, uint32_t value, unsigned len);
 void pci_bus_print(const struct pci_bus *b, GString *out); /* `info pci` */
+
+/* --- Configuration mechanism #1: ports 0xcf8 and 0xcfc --------------------------------------------------------------- */
+
+/* Embedded in its host bridge. */
+struct pci_host {
+    struct pci_bus *bus;
+    uint32_t address; /* register CONFADD */
+    struct mem_region address_region, data_region;
+    const struct mem_ops *passed_ops;
+    void *passed_opaque;
+};
+
+extern const struct state_field pci_host_fields[];
+
+void pci_host_init(struct pci_host *h, struct device *owner, struct pci_bus *bus);
+void pci_host_fini(struct pci_host *h);
+void pci_host_post_load(struct pci_host *h);
+/*
+ * Only dwords at 0xcf8 are CONFADD's; bytes and words there go on to the bus. Who answers them is told here (offset 0 is
+ * port 0xcf8): it is no region of its own, as a dword would be cut to pieces by one at 0xcf9.
+ */
+void pci_host_pass_on(struct pci_host *h, const struct mem_ops *ops, void *opaque);
 
 #endif
