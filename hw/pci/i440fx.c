@@ -310,6 +310,26 @@ const struct device_type i440fx_type = {
 
 /* --- Host side: ports and address space -------------------------------------------------------------------------------- */
 
+/*
+ * Where PCI shows through RAM but nobody answers, there must be something all the same: a hole in what lies above would
+ * show the RAM below.
+ */
+static uint64_t abort_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return UINT64_MAX;
+}
+
+static void abort_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+}
+
+static const struct mem_ops abort_ops = {
+    .read = abort_read,
+    .write = abort_write,
+    .valid = {1, 8, true},
+    .impl = {1, 8, true},
+};
+
 /* As the PIIX3 is strapped on every board that SeaBIOS knows: slot 1 pin A is PIRQA, and each slot is one further. */
 static unsigned i440fx_map_pin(const struct pci_device *p, unsigned pin)
 {
@@ -323,6 +343,8 @@ static bool host_realize(struct device *d, GError **err)
     struct device *function;
 
     mem_init_container(&h->pci_memory, d, "pci", UINT64_C(1) << 52);
+    mem_init_io(&h->master_abort, d, &abort_ops, NULL, "pci-master-abort", 0x100000 - SMRAM_BASE);
+    mem_map(&h->pci_memory, SMRAM_BASE, &h->master_abort, -1);
     mem_map(&m->memory_root, 0, &h->pci_memory, -1);
     address_space_init(&h->pci_space, &h->pci_memory, "pci");
     pci_bus_init(&h->bus, d, "pci.0", &h->pci_memory, &m->port_root);
@@ -347,6 +369,7 @@ static void host_unrealize(struct device *d)
 
     pci_host_fini(&h->config);
     address_space_fini(&h->pci_space);
+    mem_fini(&h->master_abort);
     mem_fini(&h->pci_memory);
 }
 

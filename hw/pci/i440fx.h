@@ -34,6 +34,7 @@ struct i440fx_host {
     struct device dev;
     struct pci_bus bus;
     struct mem_region pci_memory; /* the PCI address space; ROMs and the VGA window are mapped here. Priority -1 */
+    struct mem_region master_abort;
     struct address_space pci_space;
     struct pci_host config;
     struct i440fx *function;

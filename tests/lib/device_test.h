@@ -1,6 +1,6 @@
 /*
  * For tests of chips: a machine with a stepped clock and no processor, port and memory accesses as a processor would
- * make them, and recorded interrupt lines. One struct per test; everything runs on the test's thread under the VM lock.
+ * make them, and recorded interrupt lines. Everything runs on the test's thread under the VM lock.
  */
 #ifndef TESTS_LIB_DEVICE_TEST_H
 #define TESTS_LIB_DEVICE_TEST_H
@@ -18,18 +18,14 @@ struct test_line {
     struct irq_line line; /* give this to the chip */
 };
 
-struct device_test {
-    struct machine *m;
-};
-
 void test_line_init(struct test_line *l);
 
-/* Takes the VM lock; 64 MiB of RAM at 0 and an "isa" bus without bridge come with test_add_isa(). */
+/* Takes the VM lock, which test_machine_free gives back. No RAM and no bus but the system bus. */
 struct machine *test_machine_new(void);
 void test_machine_free(struct machine *m);
-/* 1 MiB..64 MiB of RAM mapped at 0. */
+/* machine.ram, mapped at 0. */
 void test_add_ram(struct machine *m, uint64_t size);
-/* A bare ISA bus on the system bus; its out[] lines are recorded in test_isa_line(m, n). */
+/* A bare ISA bus below the system bus; its out[] lines are recorded: test_isa_line(m, n). */
 struct bus *test_add_isa(struct machine *m);
 struct test_line *test_isa_line(struct machine *m, unsigned n);
 
@@ -48,10 +44,10 @@ void test_step(struct machine *m, int64_t ns);
 
 /* Saves the device, loads that into it, saves again: bytes must be equal. */
 void test_state_roundtrip(struct device *d);
-/* Saves d into another fresh device of its type and checks that this one then saves the same. */
+/* The same into another device of its type: shows what the table forgets, as that one has its reset values. */
 void test_state_transfer(struct device *from, struct device *to);
 
-/* `n` random accesses, seeded, to ports [port, port+len); steps the clock now and then; checks the state roundtrip. */
+/* `n` random accesses from [port, port+len); steps the clock now and then; checks the state roundtrip on the way. */
 void test_poke_ports(struct machine *m, struct device *d, uint32_t seed, unsigned n, uint16_t port, unsigned len);
 void test_poke_memory(struct machine *m, struct device *d, uint32_t seed, unsigned n, uint64_t addr, uint64_t len);
 
