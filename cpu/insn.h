@@ -93,14 +93,43 @@ enum block_end {
 #define ROW_VSIB (1u << 22)
 #define ROW_MODRM (1u << 23)   /* has a ModRM byte; computed */
 #define ROW_UNORDERED (1u << 24) /* results that the random test must not compare natively (RDTSC, CPUID, RDRAND ...) */
+#define ROW_ANY_MOD (1u << 25) /* ModRM.mod is ignored: always a register (MOV CR, DR) */
+#define ROW_NO_REX_B (1u << 26)/* REX.B makes it another instruction (NOP, XCHG R8) */
+#define ROW_HAS_VVVV (1u << 27)/* computed: VEX.vvvv is an operand */
 
-/* Operand codes of the Intel SDM, volume 2, appendix A.2: addressing method and operand type. In insn.def: E,v -> Ev */
+/*
+ * Operand codes of the Intel SDM, volume 2, appendix A.2: addressing method and operand type. In insn.def: E,v -> Ev.
+ * cpu/operands.def explains both.
+ */
 enum operand {
-#define OPERAND(code, text) OPERAND_##code,
+#define OPERAND(code, method, type) OPERAND_##code,
 #include "cpu/operands.def"
 #undef OPERAND
-    OPERAND_COUNT
+    OPERAND_COUNT,
+    OPERAND_none = OPERAND__,
 };
+
+enum operand_method {
+    METHOD_NONE, METHOD_E, METHOD_R, METHOD_M, METHOD_G, METHOD_Z, METHOD_B, METHOD_S, METHOD_C, METHOD_D,
+    METHOD_P, METHOD_Q, METHOD_N, METHOD_V, METHOD_W, METHOD_U, METHOD_H, METHOD_L, METHOD_I, METHOD_J, METHOD_A,
+    METHOD_O, METHOD_X, METHOD_Y, METHOD_DI, METHOD_AXM, METHOD_BX, METHOD_VM, METHOD_ST, METHOD_FIXED,
+};
+
+enum operand_type {
+    TYPE_none, TYPE_b, TYPE_bs, TYPE_w, TYPE_d, TYPE_q, TYPE_dq, TYPE_qq, TYPE_v, TYPE_z, TYPE_y, TYPE_n,
+    TYPE_x, TYPE_xh, TYPE_xq, TYPE_xe, TYPE_ps, TYPE_pd, TYPE_ss, TYPE_sd, TYPE_p, TYPE_a, TYPE_s, TYPE_t,
+    TYPE_env, TYPE_sav, TYPE_fx, TYPE_xs, TYPE_db, TYPE_dw, TYPE_dd, TYPE_qd,
+};
+
+struct operand_info {
+    const char *text;
+    uint8_t method; /* enum operand_method */
+    uint8_t type;   /* enum operand_type */
+};
+extern const struct operand_info operand_info[OPERAND_COUNT];
+
+/* Registers of CPUID in the order of cpu_cpuid(). */
+enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
 /* CPUID features that rows depend on; a guest without one gets #UD. */
 enum cpu_feature {
@@ -112,8 +141,8 @@ enum cpu_feature {
 
 enum insn_map { MAP_1B, MAP_0F, MAP_0F38, MAP_0F3A, MAP_VEX_0F, MAP_VEX_0F38, MAP_VEX_0F3A, MAP_X87, MAP_COUNT };
 
-/* Mandatory prefix of a row. */
-enum insn_prefix { PFX_ANY, PFX_NP, PFX_66, PFX_F3, PFX_F2 };
+/* Mandatory prefix of a row. PFX_NFX: 66 is an operand size prefix, F3 and F2 are #UD. */
+enum insn_prefix { PFX_ANY, PFX_NP, PFX_66, PFX_F3, PFX_F2, PFX_NFX };
 
 struct insn_row {
     const char *mnemonic; /* lower case, Intel's spelling */
