@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-extern const struct device_type mc146818_type; /* "mc146818rtc"; property base_year */
+extern const struct device_type mc146818_type; /* "mc146818rtc" */
 
 /* IRQ 8 (through the HPET's legacy input if there is one). Wired before reset. */
 void mc146818_set_irq(struct device *rtc, struct irq_line irq);
