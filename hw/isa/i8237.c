@@ -384,6 +384,7 @@ static const struct state_table i8237_state = {
 
 const struct device_type i8237_type = {
     .name = "i8237",
+    .description = "the two 8237 DMA controllers",
     .bus = "isa",
     .size = sizeof(struct i8237),
     .realize = i8237_realize,
