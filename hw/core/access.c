@@ -59,15 +59,10 @@ static unsigned aligned_piece(uint64_t addr, uint64_t len, unsigned max)
 
 /* --- Holes ------------------------------------------------------------------------------------------------------------ */
 
-/* "Once per address" with bounded memory: a slot remembers the last address that fell into it. */
-static void log_hole(uint64_t addr, unsigned size, bool write)
+static void log_hole(uint64_t addr, uint64_t size, bool write)
 {
-    static uint64_t logged[256];
-    if (!log_on(LOG_UNIMP))
-        return;
-    uint64_t *slot = &logged[(addr ^ addr >> 8 ^ addr >> 16) % G_N_ELEMENTS(logged)];
-    if (__atomic_exchange_n(slot, ~addr, __ATOMIC_RELAXED) != ~addr)
-        log_unimp("memory", "%s of %u bytes at unassigned address 0x%" PRIx64, write ? "write" : "read", size, addr);
+    log_unimp_once(addr, "memory", "%s of %" PRIu64 " bytes at unassigned address 0x%" PRIx64, write ? "write" : "read",
+                   size, addr);
 }
 
 /* --- Devices ---------------------------------------------------------------------------------------------------------- */
@@ -309,7 +304,7 @@ bool address_space_read(struct address_space *as, uint64_t addr, void *buf, uint
         const struct flat_range *r = flat_view_find(v, addr);
         uint64_t n = stretch(v, r, addr, len);
         if (!r) {
-            log_hole(addr, (unsigned)MIN(n, G_MAXUINT), false);
+            log_hole(addr, n, false);
             memset(to, 0xff, n);
             ok = false;
         } else if (r->host) {
@@ -335,7 +330,7 @@ bool address_space_write(struct address_space *as, uint64_t addr, const void *bu
         const struct flat_range *r = flat_view_find(v, addr);
         uint64_t n = stretch(v, r, addr, len);
         if (!r) {
-            log_hole(addr, (unsigned)MIN(n, G_MAXUINT), true);
+            log_hole(addr, n, true);
             ok = false;
         } else if (r->host && !r->read_only) {
             memcpy(r->host + (addr - r->start), from, n);

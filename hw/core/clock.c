@@ -50,9 +50,8 @@ int64_t clock_now(const struct clock *c)
     int64_t offset;
     do {
         before = __atomic_load_n(&c->sequence, __ATOMIC_ACQUIRE);
-        running = __atomic_load_n(&c->running, __ATOMIC_RELAXED);
-        offset = __atomic_load_n(&c->offset, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        running = __atomic_load_n(&c->running, __ATOMIC_ACQUIRE);
+        offset = __atomic_load_n(&c->offset, __ATOMIC_ACQUIRE);
         after = __atomic_load_n(&c->sequence, __ATOMIC_RELAXED);
     } while ((before & 1) || before != after);
     return running ? host_ns(CLOCK_MONOTONIC) + offset : offset;
@@ -218,9 +217,8 @@ static void set_time_base(struct clock *c, bool running, int64_t offset)
 {
     g_assert(vm_locked());
     __atomic_store_n(&c->sequence, c->sequence + 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    __atomic_store_n(&c->running, running, __ATOMIC_RELAXED);
-    __atomic_store_n(&c->offset, offset, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->running, running, __ATOMIC_RELEASE);
+    __atomic_store_n(&c->offset, offset, __ATOMIC_RELEASE);
     __atomic_store_n(&c->sequence, c->sequence + 1, __ATOMIC_RELEASE);
 }
 

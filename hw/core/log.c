@@ -1,5 +1,5 @@
 /*
- * Where -d and -D lead. Lines are formatted first and written with one call, so that threads do not mix within a line.
+ * Where -d and -D lead. Lines of several threads do not mix.
  *
  * The mask and the file are set before vCPUs run. The limiter of guest errors has a mutex of its own: any thread, with
  * or without the VM lock, may log.
@@ -92,21 +92,24 @@ bool log_set_file(const char *path, GError **err)
     return true;
 }
 
-static void write_line(GString *s)
+/* With the stream's own lock over all parts of a line. */
+static void write_line(const char *what, const char *who, const char *fmt, va_list ap)
 {
-    g_string_append_c(s, '\n');
-    fwrite(s->str, 1, s->len, log_file ? log_file : stderr);
+    FILE *f = log_file ? log_file : stderr;
+    flockfile(f);
+    if (what)
+        fprintf(f, "%s: %s: ", what, who);
+    vfprintf(f, fmt, ap);
+    putc('\n', f);
+    funlockfile(f);
 }
 
 void log_line(const char *fmt, ...)
 {
-    GString *s = g_string_new(NULL);
     va_list ap;
     va_start(ap, fmt);
-    g_string_append_vprintf(s, fmt, ap);
+    write_line(NULL, NULL, fmt, ap);
     va_end(ap);
-    write_line(s);
-    g_string_free(s, TRUE);
 }
 
 /* True if one more line may be written now. *dropped: how many were left out in the second that has just ended. */
@@ -136,11 +139,7 @@ static void limited_line(struct limiter *l, const char *what, const char *who, c
         return;
     if (dropped)
         log_line("%s: %u more such lines left out", what, dropped);
-    GString *s = g_string_new(NULL);
-    g_string_append_printf(s, "%s: %s: ", what, who);
-    g_string_append_vprintf(s, fmt, ap);
-    write_line(s);
-    g_string_free(s, TRUE);
+    write_line(what, who, fmt, ap);
 }
 
 void log_guest_error(const char *who, const char *fmt, ...)
@@ -156,6 +155,21 @@ void log_guest_error(const char *who, const char *fmt, ...)
 void log_unimp(const char *who, const char *fmt, ...)
 {
     if (!log_on(LOG_UNIMP))
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    limited_line(&unimp_limiter, "not modelled", who, fmt, ap);
+    va_end(ap);
+}
+
+/* Bounded memory: a slot remembers the last key that fell into it, so that a line may come again after another's. */
+void log_unimp_once(uint64_t key, const char *who, const char *fmt, ...)
+{
+    static uint64_t logged[256];
+    if (!log_on(LOG_UNIMP))
+        return;
+    uint64_t *slot = &logged[(key ^ key >> 8 ^ key >> 16 ^ key >> 32) % G_N_ELEMENTS(logged)];
+    if (__atomic_exchange_n(slot, ~key, __ATOMIC_RELAXED) == ~key)
         return;
     va_list ap;
     va_start(ap, fmt);
