@@ -10,6 +10,7 @@
 #include "cpu/state.h"
 
 #include <glib.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,6 +48,9 @@ struct cpu *cpu_new(struct machine *m, unsigned index, const struct cpu_model *m
 void cpu_free(struct cpu *cpu);
 /* Power-on reset, or INIT (which keeps caches, FPU and most MSRs). Any thread while the vCPU is paused. */
 void cpu_reset(struct cpu *cpu, bool init);
+/* The A20 gate: off clears bit 20 of each physical address. On the vCPU's thread or while it is paused. */
+void cpu_set_a20(struct cpu *cpu, bool enabled);
+void cpu_memory_changed(struct mem_listener *l);
 extern const struct state_table cpu_state_table;
 /* Recomputes all that is derived from architectural state after it was set from outside (load, engine shift, debugger). */
 void cpu_refresh(struct cpu *cpu);

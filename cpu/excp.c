@@ -21,7 +21,7 @@ const char *excp_name(unsigned vector)
 
 /* --- Raising ---------------------------------------------------------------------------------------------------------------- */
 
-static _Noreturn void raise(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error, uint64_t address)
+static _Noreturn void raise_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error, uint64_t address)
 {
     cpu->raised.vector = vector;
     cpu->raised.has_error = has_error;
@@ -32,17 +32,17 @@ static _Noreturn void raise(struct cpu *cpu, enum vector vector, bool has_error,
 
 void cpu_raise(struct cpu *cpu, enum vector vector)
 {
-    raise(cpu, vector, false, 0, 0);
+    raise_with(cpu, vector, false, 0, 0);
 }
 
 void cpu_raise_error(struct cpu *cpu, enum vector vector, uint32_t error)
 {
-    raise(cpu, vector, true, error, 0);
+    raise_with(cpu, vector, true, error, 0);
 }
 
 void cpu_raise_page_fault(struct cpu *cpu, uint64_t address, uint32_t error)
 {
-    raise(cpu, EXC_PF, true, error, address);
+    raise_with(cpu, EXC_PF, true, error, address);
 }
 
 /* SDM table 6-5: what makes a double fault. */

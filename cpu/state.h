@@ -11,6 +11,7 @@
 #define CPU_STATE_H
 
 #include "cpu/tlb.h"
+#include "hw/core/memory.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -304,6 +305,7 @@ struct cpu {
     uint8_t fault_count;
 
     /* --- memory --------------------------------------------------------------------------------------------------- */
+    struct mem_listener listener; /* of the memory map */
     struct flat_view *view;       /* own reference; renewed on CPU_EVENT_MEMMAP */
     struct tlb_set *tlbs;         /* all contexts; cpu/tlb.c */
     struct block_cache *blocks;   /* decoded blocks; cpu/block.c */
@@ -315,7 +317,7 @@ struct cpu {
     uint32_t apic_id;
     bool boot_processor;
     uint8_t sipi_vector;          /* atomic */
-    uint8_t in_block;             /* nesting guard for assertions */
+    uint32_t saved_events;        /* those of `events` that a saved state keeps */
     const struct cpu_model *model;/* CPUID leaves and feature bits */
     struct machine *machine;
     struct address_space *memory, *ports;
