@@ -273,7 +273,7 @@ void push_to(struct pusher *p, uint64_t value, unsigned osize)
     unsigned size = 1u << osize;
     uint64_t sp = (p->sp - size) & p->mask;
     uint64_t addr = p->base + sp;
-    if (!cpu_long(cpu)) {
+    if (p->attr) {
         struct segment s = { .limit = p->limit, .attr = p->attr };
         if (!within_limit(&s, sp, size))
             cpu_raise_error(cpu, EXC_SS, p->fault_error);

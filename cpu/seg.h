@@ -97,8 +97,8 @@ void task_switch(struct cpu *cpu, uint16_t selector, struct desc *d, enum task_c
 struct pusher {
     struct cpu *cpu;
     uint64_t base, mask, sp;
-    uint32_t limit;   /* checked outside long mode */
-    uint32_t attr;
+    uint32_t limit;   /* checked if attr is not 0 */
+    uint32_t attr;    /* of the stack segment; 0: a flat 64-bit stack */
     unsigned cpl;
     uint32_t fault_error; /* of the #SS when it runs over the limit */
 };
