@@ -8,7 +8,6 @@
 #include "cpu/debug.h"
 #include "cpu/mem.h"
 #include "cpu/walk.h"
-#include "cpu/xsave.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
@@ -143,9 +142,9 @@ void cpu_write_efer(struct cpu *cpu, uint64_t value)
 
 void cpu_write_xcr0(struct cpu *cpu, uint64_t value)
 {
-    uint64_t allowed = XSTATE_X87 | XSTATE_SSE | (cpu_has(cpu, FEAT_AVX) ? XSTATE_AVX : 0) |
-                       (cpu_has(cpu, FEAT_PKU) ? XSTATE_PKRU : 0);
-    if (value & ~allowed || !(value & XSTATE_X87) || (value & XSTATE_AVX && !(value & XSTATE_SSE)))
+    uint64_t allowed = XCR0_X87 | XCR0_SSE | (cpu_has(cpu, FEAT_AVX) ? XCR0_AVX : 0) |
+                       (cpu_has(cpu, FEAT_PKU) ? XCR0_PKRU : 0);
+    if (value & ~allowed || !(value & XCR0_X87) || (value & XCR0_AVX && !(value & XCR0_SSE)))
         cpu_raise_gp0(cpu);
     cpu->xcr0 = value;
     cpu_update_mode(cpu);

@@ -95,21 +95,9 @@ bool cpu_handle_events(struct cpu *cpu)
     return cpu->activity == CPU_RUNNING;
 }
 
-/* What of cpu->events can be acted upon between two instructions; the rest waits for IF, IRET or RSM. */
-static uint32_t actionable(const struct cpu *cpu, uint32_t events)
-{
-    if (!(cpu->rflags & FLAG_IF))
-        events &= ~CPU_EVENT_INTR;
-    if (cpu->nmi_blocked)
-        events &= ~CPU_EVENT_NMI;
-    if (cpu->smm)
-        events &= ~(CPU_EVENT_SMI | CPU_EVENT_INIT);
-    return events;
-}
-
 bool cpu_has_work(const struct cpu *cpu)
 {
-    uint32_t events = actionable(cpu, __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE)) & ~(CPU_EVENT_STEP | CPU_EVENT_SHADOW);
+    uint32_t events = cpu_due_events(cpu) & ~CPU_EVENT_STEP;
     switch (cpu->activity) {
     case CPU_RUNNING: return true;
     case CPU_WAIT_FOR_SIPI: return events & (CPU_EVENT_INIT | CPU_EVENT_SIPI);
@@ -195,7 +183,7 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
     }
     while (cpu->insn_count < limit) {
         uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
-        if (G_UNLIKELY(events) && actionable(cpu, events) & ~(CPU_EVENT_STEP | CPU_EVENT_SHADOW)) {
+        if (G_UNLIKELY(events) && cpu_due_events(cpu) & ~CPU_EVENT_STEP) {
             if (!cpu_handle_events(cpu))
                 return cpu->activity == CPU_SHUTDOWN  ? CPU_EXIT_SHUTDOWN
                        : cpu->activity == CPU_RUNNING ? CPU_EXIT_KICK

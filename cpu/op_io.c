@@ -119,11 +119,6 @@ static void outs_one(struct cpu *cpu, const struct insn *i, unsigned osize)
     advance(cpu, R_RSI, i, size);
 }
 
-static bool must_pause(const struct cpu *cpu)
-{
-    return __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & ~CPU_EVENT_SHADOW;
-}
-
 static void port_string(struct cpu *cpu, const struct insn *i, void (*one)(struct cpu *, const struct insn *, unsigned))
 {
     unsigned osize = port_size(i);
@@ -135,7 +130,7 @@ static void port_string(struct cpu *cpu, const struct insn *i, void (*one)(struc
     while (reg_get(cpu, R_RCX, i->asize)) {
         one(cpu, i, osize);
         reg_set(cpu, R_RCX, reg_get(cpu, R_RCX, i->asize) - 1, i->asize);
-        if (must_pause(cpu) && reg_get(cpu, R_RCX, i->asize)) {
+        if (cpu_due_events(cpu) && reg_get(cpu, R_RCX, i->asize)) {
             cpu_set_rip(cpu, cpu_rip(cpu));
             return;
         }

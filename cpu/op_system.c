@@ -9,7 +9,6 @@
 #include "cpu/debug.h"
 #include "cpu/mem.h"
 #include "cpu/op_form.h"
-#include "cpu/pv.h"
 #include "cpu/smm.h"
 #include "hw/core/machine.h"
 

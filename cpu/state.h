@@ -125,6 +125,11 @@ struct segment {
 #define CR4_SMEP (1u << 20)
 #define CR4_SMAP (1u << 21)
 #define CR4_PKE (1u << 22)
+/* XCR0 and XSTATE_BV: state components */
+#define XCR0_X87 (1u << 0)
+#define XCR0_SSE (1u << 1)
+#define XCR0_AVX (1u << 2)
+#define XCR0_PKRU (1u << 9)
 /* EFER */
 #define EFER_SCE (1u << 0)
 #define EFER_LME (1u << 8)
