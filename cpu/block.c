@@ -16,6 +16,7 @@
 #include "cpu/mem.h"
 #include "cpu/ops.h"
 #include "hw/core/log.h"
+#include "hw/core/machine.h"
 
 #define ARENA_SIZE (8u << 20)
 #define HASH_SIZE (1u << 14)
