@@ -168,7 +168,6 @@ static void ffree(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
-    x87_commit(cpu, i, 0, 0);
     x87_free(cpu, x87_sti(i));
 }
 X87_OP(ffree)
@@ -177,7 +176,6 @@ static void ffreep(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
-    x87_commit(cpu, i, 0, 0);
     x87_free(cpu, x87_sti(i));
     x87_pop(cpu);
 }
@@ -187,7 +185,7 @@ static void fincstp(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
-    x87_commit(cpu, i, 0, 0);
+    cpu->fpu.sw &= ~FPU_C1;
     cpu->fpu.top = (cpu->fpu.top + 1) & 7;
 }
 X87_OP(fincstp)
@@ -196,7 +194,7 @@ static void fdecstp(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
-    x87_commit(cpu, i, 0, 0);
+    cpu->fpu.sw &= ~FPU_C1;
     cpu->fpu.top = (cpu->fpu.top - 1) & 7;
 }
 X87_OP(fdecstp)
