@@ -1,1 +1,330 @@
-int main(void){return 0;}
+/*
+ * The program: parses the command line, makes the machine, runs the main loop, and carries out what the machine requests.
+ *
+ * The main loop's thread does all of this. It takes the VM lock to touch the machine; vCPU threads run beside it (accel/vcpu.c).
+ * Everything that makes or changes the machine happens with the vCPUs paused.
+ */
+#include "accel/accel.h"
+#include "hw/backend/chr.h"
+#include "hw/core/log.h"
+#include "hw/core/machine.h"
+#include "hw/core/vm_lock.h"
+#include "ui/options.h"
+#include "ui/opts.h"
+#include "ui/process.h"
+
+#include <glib-unix.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct session {
+    struct options options;
+    struct machine *m;
+    GMainLoop *loop;
+    int exit_code;
+};
+
+/* --- Making the machine ------------------------------------------------------------------------------------------------ */
+
+static bool make_chardevs(struct session *s, GError **err)
+{
+    for (guint i = 0; i < s->options.chardevs->len; i++) {
+        const char *arg = s->options.chardevs->pdata[i];
+        if (!chr_new_chardev(s->m, arg, err)) {
+            g_prefix_error(err, "-chardev %s: ", arg);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What -serial or -debugcon names, as an id for a device's chardev property; "" if it leads nowhere. */
+static bool make_legacy_chr(struct session *s, const char *option, const char *id, const char *spec, const char **out,
+                            GError **err)
+{
+    struct chr *c = NULL;
+    if (!chr_new_legacy(s->m, id, spec, &c, err)) {
+        g_prefix_error(err, "%s %s: ", option, spec);
+        return false;
+    }
+    *out = c ? chr_id(c) : "";
+    if (c)
+        chr_mux_set_escape(c, s->options.escape);
+    return true;
+}
+
+static bool make_serials(struct session *s, GError **err)
+{
+    static const char *const ids[PC_SERIAL_PORTS] = { "serial0", "serial1", "serial2", "serial3" };
+    struct options *o = &s->options;
+    if (o->serials->len == 0 && !o->nodefaults) {
+        bool terminal = o->nographic;
+        if (!terminal && !o->display_given && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
+            fprintf(stderr, "trapeze: note: this version has no window: the serial port is on this terminal (as with -nographic)\n");
+            terminal = true;
+        }
+        g_ptr_array_add(o->serials, g_strdup(terminal ? "mon:stdio" : "null"));
+    }
+    for (guint i = 0; i < o->serials->len; i++) {
+        const char *spec = o->serials->pdata[i];
+        if (strcmp(spec, "none") == 0)
+            continue;
+        if (!make_legacy_chr(s, "-serial", ids[i], spec, &o->pc.serials[i], err))
+            return false;
+    }
+    return !o->debugcon || make_legacy_chr(s, "-debugcon", "debugcon0", o->debugcon, &o->pc.debugcon, err);
+}
+
+static const char *creatable_name(unsigned i)
+{
+    const struct device_type *const *t = device_types();
+    return t[i] ? t[i]->name : NULL;
+}
+
+/* One -device argument: TYPE,bus=NAME,id=ID,PROPERTY=VALUE ... */
+static bool make_device(struct session *s, const char *arg, GError **err)
+{
+    struct opts *a = opts_parse(arg, "driver");
+    const char *name = opts_take(a, "driver"), *bus_name = opts_take(a, "bus"), *id = opts_take(a, "id");
+    const struct device_type *t = name ? device_type_find(name) : NULL;
+    struct device *d = NULL;
+    struct bus *bus = t ? bus_find(s->m->system_bus, t->bus, bus_name) : NULL;
+    bool ok = true;
+    if (!t) {
+        const char *near = name ? nearest_name(name, creatable_name) : NULL;
+        ok = opts_error(err, "there is no such device type%s%s%s; -device help lists them", near ? "; did you mean " : "",
+                        near ? near : "", near ? "?" : "");
+    } else if (!t->user_creatable) {
+        ok = opts_error(err, "a '%s' is part of the board and cannot be added", name);
+    } else if (!bus) {
+        ok = opts_error(err, "this machine has no %s bus%s%s", t->bus, bus_name ? " named " : "", bus_name ? bus_name : "");
+    } else if (id && device_find(s->m->system_bus, id)) {
+        ok = opts_error(err, "the id '%s' is taken", id);
+    }
+    if (ok && !(d = pc_device_new(s->m, t, bus, err)))
+        ok = false;
+    if (d) {
+        const char *key, *value;
+        d->id = g_strdup(id);
+        while (ok && opts_next(a, &key, &value))
+            ok = device_set_prop(d, key, value, err);
+        ok = ok && device_realize(d, err);
+    }
+    if (!ok)
+        g_prefix_error(err, "-device %s: ", arg);
+    opts_free(a);
+    return ok;
+}
+
+static void set_wall_clock(struct session *s)
+{
+    const struct options *o = &s->options;
+    int64_t now = g_get_real_time() / G_USEC_PER_SEC;
+    if (o->rtc_base == RTC_LOCALTIME) {
+        g_autoptr(GDateTime) t = g_date_time_new_now_local();
+        clock_set_wall_offset(s->m->clock, g_date_time_get_utc_offset(t) / G_USEC_PER_SEC);
+    } else if (o->rtc_base == RTC_DATE) {
+        clock_set_wall_offset(s->m->clock, o->rtc_date - now);
+    }
+}
+
+static bool make_machine(struct session *s, GError **err)
+{
+    struct options *o = &s->options;
+    g_ptr_array_add(o->accels, NULL);
+    s->m->no_reboot = o->no_reboot;
+    s->m->no_shutdown = o->no_shutdown;
+    set_wall_clock(s);
+    if (!make_chardevs(s, err))
+        return false;
+    if (o->machine == MACHINE_PC && (!make_serials(s, err) || !pc_init(s->m, &o->pc, err)))
+        return false;
+    if (!accel_init(s->m, (const char *const *)o->accels->pdata, err)) {
+        g_prefix_error(err, "-accel: ");
+        return false;
+    }
+    for (guint i = 0; i < o->devices->len; i++)
+        if (!make_device(s, o->devices->pdata[i], err))
+            return false;
+    return vcpus_start(s->m, err);
+}
+
+/* --- Requests of the machine -------------------------------------------------------------------------------------------- */
+
+static void pause_machine(struct machine *m, enum run_state state)
+{
+    vcpus_pause(m);
+    clock_stop(m->clock);
+    m->run_state = state;
+}
+
+static void resume_machine(struct machine *m)
+{
+    m->run_state = RUN_STATE_RUNNING;
+    clock_start(m->clock);
+    vcpus_resume(m);
+}
+
+static void reset_machine(struct session *s)
+{
+    bool was_running = s->m->run_state == RUN_STATE_RUNNING;
+    pause_machine(s->m, RUN_STATE_PAUSED);
+    if (s->options.machine == MACHINE_PC)
+        pc_reset(s->m);
+    if (was_running)
+        resume_machine(s->m);
+}
+
+static void carry_out_one(struct session *s, enum machine_request what)
+{
+    struct machine *m = s->m;
+    switch (what) {
+    case REQUEST_NONE:
+        break;
+    case REQUEST_RESET:
+        reset_machine(s);
+        break;
+    case REQUEST_SHUTDOWN:
+        if (m->no_shutdown && m->exit_code == 0)
+            pause_machine(m, RUN_STATE_SHUTDOWN);
+        else
+            g_main_loop_quit(s->loop);
+        break;
+    case REQUEST_POWERDOWN:
+        if (m->board_power_button)
+            m->board_power_button(m);
+        break;
+    case REQUEST_PAUSE:
+        pause_machine(m, RUN_STATE_PAUSED);
+        break;
+    }
+}
+
+/* On the main loop, soon after somebody called machine_request(). */
+static gboolean carry_out(void *opaque)
+{
+    struct session *s = opaque;
+    vm_lock();
+    enum machine_request what;
+    while ((what = machine_take_request(s->m)) != REQUEST_NONE)
+        carry_out_one(s, what);
+    vm_unlock();
+    return G_SOURCE_REMOVE;
+}
+
+/* Any thread. */
+static void on_request(struct machine *m, void *opaque)
+{
+    GSource *source = g_idle_source_new();
+    g_source_set_priority(source, G_PRIORITY_HIGH);
+    g_source_set_callback(source, carry_out, opaque, NULL);
+    g_source_attach(source, m->loop);
+    g_source_unref(source);
+}
+
+/* --- Signals, and the text screen --------------------------------------------------------------------------------------- */
+
+static gboolean on_quit_signal(void *opaque)
+{
+    struct session *s = opaque;
+    g_main_loop_quit(s->loop);
+    return G_SOURCE_CONTINUE;
+}
+
+static void dump_screen(struct session *s)
+{
+    if (!s->options.screen_file || s->options.machine != MACHINE_PC)
+        return;
+    g_autoptr(GError) err = NULL;
+    g_autofree char *text = pc_text_screen(s->m);
+    if (!g_file_set_contents(s->options.screen_file, text ? text : "", -1, &err))
+        fprintf(stderr, "trapeze: -dump-screen %s: %s\n", s->options.screen_file, err->message);
+}
+
+static gboolean on_dump_signal(void *opaque)
+{
+    vm_lock();
+    dump_screen(opaque);
+    vm_unlock();
+    return G_SOURCE_CONTINUE;
+}
+
+static void watch_signals(struct session *s)
+{
+    static const int quit[] = { SIGINT, SIGTERM, SIGHUP };
+    for (unsigned i = 0; i < G_N_ELEMENTS(quit); i++)
+        g_unix_signal_add(quit[i], on_quit_signal, s);
+    g_unix_signal_add(SIGUSR1, on_dump_signal, s);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* --- Life ------------------------------------------------------------------------------------------------------------------ */
+
+static bool prepare(struct session *s, GError **err)
+{
+    struct options *o = &s->options;
+    if (o->log_file && !log_set_file(o->log_file, err)) {
+        g_prefix_error(err, "-D %s: ", o->log_file);
+        return false;
+    }
+    if (o->daemonize && !process_daemonize(err))
+        return false;
+    return !o->pidfile || process_pidfile_write(o->pidfile, err);
+}
+
+static bool run(struct session *s, GError **err)
+{
+    struct options *o = &s->options;
+    if (!prepare(s, err))
+        return false;
+    s->loop = g_main_loop_new(NULL, FALSE);
+    vm_lock();
+    s->m = machine_new(false);
+    s->m->on_request = on_request;
+    s->m->on_request_opaque = s;
+    watch_signals(s);
+    bool ok = make_machine(s, err);
+    if (ok) {
+        if (o->machine == MACHINE_PC)
+            pc_reset(s->m);
+        if (!o->start_paused)
+            resume_machine(s->m);
+    }
+    vm_unlock();
+    ok = ok && process_ready(err);
+    if (ok)
+        g_main_loop_run(s->loop);
+
+    vm_lock();
+    vcpus_stop(s->m);
+    if (ok)
+        dump_screen(s);
+    accel_fini(s->m);
+    s->exit_code = s->m->exit_code;
+    machine_free(s->m);
+    vm_unlock();
+    g_main_loop_unref(s->loop);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    struct session s = { 0 };
+    GError *err = NULL;
+    setlocale(LC_CTYPE, "");
+    options_init(&s.options);
+    bool ok = options_parse(&s.options, argc, argv, &err);
+    if (ok && !s.options.done)
+        ok = run(&s, &err);
+    process_pidfile_remove();
+    options_clear(&s.options);
+    if (!ok) {
+        fprintf(stderr, "trapeze: %s\n", err->message);
+        g_error_free(err);
+        return 1;
+    }
+    return s.exit_code;
+}
