@@ -10,6 +10,7 @@
 #include "cpu/state.h"
 
 #include <glib.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,6 +48,9 @@ struct cpu *cpu_new(struct machine *m, unsigned index, const struct cpu_model *m
 void cpu_free(struct cpu *cpu);
 /* Power-on reset, or INIT (which keeps caches, FPU and most MSRs). Any thread while the vCPU is paused. */
 void cpu_reset(struct cpu *cpu, bool init);
+/* The A20 gate: off clears bit 20 of each physical address. On the vCPU's thread or while it is paused. */
+void cpu_set_a20(struct cpu *cpu, bool enabled);
+void cpu_memory_changed(struct mem_listener *l);
 extern const struct state_table cpu_state_table;
 /* Recomputes all that is derived from architectural state after it was set from outside (load, engine shift, debugger). */
 void cpu_refresh(struct cpu *cpu);
@@ -64,6 +68,23 @@ static inline void cpu_event_set(struct cpu *cpu, uint32_t bits)
 static inline void cpu_event_clear(struct cpu *cpu, uint32_t bits)
 {
     __atomic_fetch_and(&cpu->events, ~bits, __ATOMIC_SEQ_CST);
+}
+/*
+ * Of cpu->events those that can be acted upon between two instructions; the rest waits for IF, IRET or RSM. A long string
+ * instruction asks between elements and, if there are any, stays where it is and returns to the run loop.
+ */
+static inline uint32_t cpu_due_events(const struct cpu *cpu)
+{
+    uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & ~CPU_EVENT_SHADOW;
+    if (G_LIKELY(!events))
+        return 0;
+    if (!(cpu->rflags & FLAG_IF))
+        events &= ~CPU_EVENT_INTR;
+    if (cpu->nmi_blocked)
+        events &= ~CPU_EVENT_NMI;
+    if (cpu->smm)
+        events &= ~(CPU_EVENT_SMI | CPU_EVENT_INIT);
+    return events;
 }
 /* True if a halted processor has a reason to wake. Any thread. */
 bool cpu_has_work(const struct cpu *cpu);
@@ -187,6 +208,8 @@ bool cpu_wrmsr(struct cpu *cpu, uint32_t msr, uint64_t value);
 void cpu_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* Feature of the guest's model, by enum cpu_feature; FEAT_NONE is always there. */
 bool cpu_has(const struct cpu *cpu, unsigned feature);
+/* VMCALL and VMMCALL: the KVM hypercall in RAX, arguments in RBX, RCX, RDX, RSI; the result for RAX (pv.c). */
+uint64_t cpu_hypercall(struct cpu *cpu);
 uint64_t cpu_read_tsc(const struct cpu *cpu);
 uint64_t cpu_tsc_hz(const struct cpu *cpu);
 

@@ -8,6 +8,7 @@
 #define CPU_MEM_H
 
 #include "cpu/cpu.h"
+#include "hw/core/event.h"
 #include "hw/core/memory.h"
 
 #include <glib.h>
@@ -47,9 +48,12 @@ void *mem_host_rw(struct cpu *cpu, uint64_t addr, unsigned size, unsigned seg);
 /* Host address of what follows at addr in its page, or NULL (I/O). *len: at most how many bytes on entry, how many on return. */
 void *mem_host_span(struct cpu *cpu, uint64_t addr, uint64_t *len, bool write, unsigned seg);
 
-/* As CPL 0 whatever the CPL: descriptor tables, TSS, interrupt stacks. */
+/* As CPL 0 whatever the CPL: descriptor tables, TSS. Sizes of 1, 2, 4, 8. */
 uint64_t mem_load_system(struct cpu *cpu, uint64_t addr, unsigned size);
 void mem_store_system(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned size);
+/* As if at that CPL: the stack that an interrupt or a far transfer switches to. */
+uint64_t mem_load_cpl(struct cpu *cpu, uint64_t addr, unsigned size, unsigned cpl, unsigned seg);
+void mem_store_cpl(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned size, unsigned cpl, unsigned seg);
 /* By guest-physical address, RAM or device: page tables, SMRAM, paravirtual structures. */
 uint64_t mem_load_phys(struct cpu *cpu, uint64_t phys, unsigned size);
 void mem_store_phys(struct cpu *cpu, uint64_t phys, uint64_t value, unsigned size);
@@ -60,12 +64,21 @@ void *mem_phys_ptr(struct cpu *cpu, uint64_t phys, unsigned size);
 uint64_t cpu_translate(struct cpu *cpu, uint64_t addr, enum access access, unsigned seg);
 bool cpu_translate_debug(struct cpu *cpu, uint64_t addr, uint64_t *phys);
 
+/* Fetch: host address of the page with this code, and the physical address of `addr`; NULL: not RAM or ROM. Raises #PF. */
+const uint8_t *cpu_code_page(struct cpu *cpu, uint64_t addr, uint64_t *phys);
+/* Takes up the newest memory map (CPU_EVENT_MEMMAP). */
+void cpu_renew_view(struct cpu *cpu);
+
 /* TLB upkeep (tlb.c). */
 void cpu_tlb_flush(struct cpu *cpu);                     /* everything, global pages too */
 void cpu_tlb_flush_address_space(struct cpu *cpu);       /* current PCID, but global pages */
 void cpu_tlb_flush_page(struct cpu *cpu, uint64_t addr); /* INVLPG */
 void cpu_tlb_invpcid(struct cpu *cpu, unsigned type, uint16_t pcid, uint64_t addr);
 void cpu_tlb_switch(struct cpu *cpu);                    /* chooses cpu->tlb for the present CR3, CPL, AC */
+static inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
+{
+    return cpu->cpl == 3 ? TLB_USER : cpu->rflags & FLAG_AC && cpu->cr4 & CR4_SMAP ? TLB_SUPER_AC : TLB_SUPER;
+}
 
 /* --- Fast path, by linear address ----------------------------------------------------------------------------------- */
 

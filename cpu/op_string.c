@@ -54,8 +54,7 @@ static inline bool rep_pause(struct cpu *cpu, const struct insn *i, uint64_t cou
     reg_set(cpu, R_RCX, count, i->asize);
     if (count == 0)
         return true;
-    uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
-    if (G_LIKELY(!(events & ~(CPU_EVENT_NMI_BLOCKED | CPU_EVENT_SHADOW | CPU_EVENT_STEP)) && !(cpu->rflags & FLAG_TF)))
+    if (G_LIKELY(!cpu_due_events(cpu)))
         return false;
     cpu_set_rip(cpu, cpu_rip(cpu));
     return true;

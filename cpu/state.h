@@ -11,6 +11,7 @@
 #define CPU_STATE_H
 
 #include "cpu/tlb.h"
+#include "hw/core/memory.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -124,6 +125,11 @@ struct segment {
 #define CR4_SMEP (1u << 20)
 #define CR4_SMAP (1u << 21)
 #define CR4_PKE (1u << 22)
+/* XCR0 and XSTATE_BV: state components */
+#define XCR0_X87 (1u << 0)
+#define XCR0_SSE (1u << 1)
+#define XCR0_AVX (1u << 2)
+#define XCR0_PKRU (1u << 9)
 /* EFER */
 #define EFER_SCE (1u << 0)
 #define EFER_LME (1u << 8)
@@ -160,7 +166,6 @@ enum vector {
 #define CPU_EVENT_RESET (1u << 9)
 #define CPU_EVENT_SHADOW (1u << 10) /* own: interrupt shadow of STI or MOV SS lasts one more instruction */
 #define CPU_EVENT_STEP (1u << 11)   /* own: run one instruction at a time (TF, exec breakpoints, debugger) */
-#define CPU_EVENT_NMI_BLOCKED (1u << 12) /* own: NMIs held back until IRET; never by itself a reason to leave a block */
 
 /* One vector register. Lanes are numbered from the least significant. */
 union vec {
@@ -237,7 +242,9 @@ struct cpu {
         };
     };
     uint64_t rflags;              /* always exact; bit 1 set */
+    const struct insn *stop_at;   /* end of the block under way; set to insn + 1 to leave it after this instruction */
     struct tlb *tlb;              /* translations for the present address space and privilege */
+    struct tlb *tlb_exec;         /* the one that fetches go by: AC does not matter to them */
     const struct insn *insn;      /* instruction under way in the interpreter, or NULL */
     uint32_t events;              /* CPU_EVENT_*; atomic */
     uint8_t cpl;
@@ -256,6 +263,7 @@ struct cpu {
 
     /* --- control ----------------------------------------------------------------------------------------------- */
     uint64_t cr0, cr2, cr3, cr4; /* CR8 lives in the APIC */
+    uint64_t pdpte[4];            /* PAE paging outside long mode: loaded with CR3 */
     uint64_t efer;
     struct { uint64_t base; uint16_t limit; } gdtr, idtr;
     uint64_t dr[4];
@@ -264,7 +272,10 @@ struct cpu {
     uint64_t a20_mask;            /* ANDed to each physical address */
     enum cpu_activity activity;
     bool smm;
-    bool nmi_blocked;
+    bool nmi_blocked;             /* until IRET */
+    bool shadow_mov_ss;           /* the interrupt shadow also holds back #DB */
+    bool stepping;                /* instruction under way began with RFLAGS.TF: trap when it is done */
+    uint8_t phys_bits;            /* MAXPHYADDR of the model */
     bool mwait_armed;
     uint64_t monitor_addr;        /* physical; 0: MONITOR not armed */
     uint64_t monitor_value;       /* what was there */
@@ -287,16 +298,23 @@ struct cpu {
     uint64_t pv_system_time, pv_wall_clock, pv_steal_time, pv_eoi, pv_async_pf, pv_poll_control, pv_migration;
     uint64_t steal_ns;            /* accounted so far */
 
-    /* --- exception under delivery ------------------------------------------------------------------------------- */
-    int delivering;               /* vector being delivered, or -1: decides between #DF and plain */
-    uint8_t fault_depth;          /* 0 none, 1 contributory or #PF, 2 #DF: a third is a triple fault */
-    struct { uint8_t vector; bool has_error; uint32_t error; uint64_t rip, address; } fault_chain[3]; /* for reports */
-    uint8_t fault_chain_len;
+    /* --- exceptions ---------------------------------------------------------------------------------------------- */
+    struct {                      /* what cpu_raise left for the run loop */
+        uint8_t vector;
+        bool has_error;
+        uint32_t error;
+        uint64_t address;         /* of a #PF */
+    } raised;
+    int delivering;               /* vector whose delivery is under way, or -1: a fault meanwhile may be a double fault */
+    struct { uint8_t vector; uint32_t error; uint64_t rip, address; } fault_chain[3]; /* for the triple-fault report */
+    uint8_t fault_count;
 
     /* --- memory --------------------------------------------------------------------------------------------------- */
+    struct mem_listener listener; /* of the memory map */
     struct flat_view *view;       /* own reference; renewed on CPU_EVENT_MEMMAP */
     struct tlb_set *tlbs;         /* all contexts; cpu/tlb.c */
     struct block_cache *blocks;   /* decoded blocks; cpu/block.c */
+    const struct block *block;    /* the one under way in the interpreter */
     sigjmp_buf *unwind;           /* where cpu_raise goes; set by the run loop (saved without signal mask) */
 
     /* --- identity and surroundings ---------------------------------------------------------------------------------- */
@@ -304,7 +322,7 @@ struct cpu {
     uint32_t apic_id;
     bool boot_processor;
     uint8_t sipi_vector;          /* atomic */
-    uint8_t in_block;             /* nesting guard for assertions */
+    uint32_t saved_events;        /* those of `events` that a saved state keeps */
     const struct cpu_model *model;/* CPUID leaves and feature bits */
     struct machine *machine;
     struct address_space *memory, *ports;

@@ -11,6 +11,7 @@
 #ifndef CPU_TLB_H
 #define CPU_TLB_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define TLB_BITS 10
@@ -23,16 +24,55 @@ struct tlb_entry {
     uint64_t addend;                        /* host address minus linear address; 0 for I/O */
 };
 
-/* The rest of a translation, for the slow path. */
-struct tlb_info {
-    uint64_t phys;  /* of the page, flags in the low bits: TLB_INFO_* */
-};
+/* The rest of a translation, for the slow path: physical page address and, in the low bits, what is special about it. */
+#define TLB_GLOBAL (1u << 0) /* survives a CR3 write */
+#define TLB_LARGE (1u << 1)  /* part of a 2 or 4 MiB page: INVLPG of any part drops it */
+#define TLB_HUGE (1u << 2)   /* part of a 1 GiB page */
+#define TLB_IO (1u << 3)     /* not RAM: addend means nothing */
+#define TLB_ROM (1u << 4)    /* stores go to the region's ops or nowhere */
+#define TLB_BREAK (1u << 5)  /* a data breakpoint lies in the page */
 
 struct tlb {
     struct tlb_entry e[TLB_SIZE];
-    struct tlb_info info[TLB_SIZE];
+    uint64_t info[TLB_SIZE];
     uint64_t used[TLB_SIZE / 64]; /* bit per entry: flush cost follows entries in use */
+    uint64_t id;                  /* new at each invalidation: what was derived from code addresses before is stale */
+    bool has_large;               /* some entry is TLB_LARGE or TLB_HUGE */
 };
+
+/* One address space, by PCID. */
+struct tlb_space {
+    uint16_t pcid;
+    bool in_use;
+    uint64_t last_used;
+    struct tlb view[3]; /* by enum tlb_view */
+};
+
+#define TLB_SPACES 4
+struct tlb_set {
+    struct tlb_space space[TLB_SPACES];
+    struct tlb none;     /* always empty: in force while alignment checks are on, so that every access asks */
+    unsigned current;    /* index of the space of CR3 */
+    uint64_t turn, next_id;
+};
+
+struct cpu;
+
+static inline uint64_t tlb_empty_tag(unsigned index)
+{
+    return ((uint64_t)index << 12) ^ TLB_EMPTY;
+}
+/* Does the tag allow the access, at least by the slow path? */
+static inline bool tlb_tag_allows(uint64_t tag, uint64_t page)
+{
+    return (tag & ~TLB_SLOW) == (page & ~TLB_SLOW);
+}
+
+struct tlb_set *tlb_set_new(void);
+void tlb_set_free(struct tlb_set *s);
+void tlb_clear_entry(struct tlb *t, unsigned index);
+/* Makes each translation that may write to the RAM page at this host address ask again. Its vCPU is not in guest code. */
+void tlb_protect_host_page(struct cpu *cpu, const uint8_t *host);
 
 static inline unsigned tlb_index(uint64_t addr)
 {

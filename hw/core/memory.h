@@ -151,6 +151,12 @@ struct flat_range {
     bool read_only;
 };
 
+/* Offset in its ram_block of an address that the range holds; only for ranges whose region has one. */
+static inline uint64_t flat_range_ram_offset(const struct flat_range *r, uint64_t addr)
+{
+    return r->region->ram_offset + r->offset + (addr - r->start);
+}
+
 struct flat_view {
     int refs; /* atomic */
     unsigned count;

@@ -1,0 +1,56 @@
+/*
+ * The interpreter as an engine: every host can, nothing is needed. The run loop itself is cpu/interp.c.
+ */
+#include "accel/interp.h"
+
+static bool interp_probe(GError **err)
+{
+    return true;
+}
+
+/* A KVM that works or a JIT come before it. */
+static unsigned interp_rank(void)
+{
+    return 1;
+}
+
+static bool interp_machine_init(struct machine *m, GError **err)
+{
+    return true;
+}
+
+static void interp_machine_fini(struct machine *m)
+{
+}
+
+static bool interp_vcpu_init(struct cpu *cpu, GError **err)
+{
+    return true;
+}
+
+static void interp_vcpu_fini(struct cpu *cpu)
+{
+}
+
+static enum cpu_exit interp_vcpu_run(struct cpu *cpu)
+{
+    return cpu_interp_run(cpu, 0);
+}
+
+/* cpu->events is looked at after every block: nothing to add. */
+static void interp_vcpu_kick(struct cpu *cpu)
+{
+}
+
+const struct accel_ops interp_accel = {
+    .name = "interp",
+    .description = "interpreter: every host, every guest instruction; the reference for the others",
+    .probe = interp_probe,
+    .rank = interp_rank,
+    .machine_init = interp_machine_init,
+    .machine_fini = interp_machine_fini,
+    .vcpu_init = interp_vcpu_init,
+    .vcpu_fini = interp_vcpu_fini,
+    .vcpu_run = interp_vcpu_run,
+    .vcpu_kick = interp_vcpu_kick,
+};

@@ -1,0 +1,309 @@
+/*
+ * One thread per vCPU: run, halt, pause, exclusive sections, work on the vCPU's thread.
+ *
+ * A vCPU is `running` between entering and leaving the engine; while it waits for an exclusive section (its own or another's) it
+ * is also `safe`: it touches neither guest memory nor its state. Pausing waits until nobody is running; an exclusive section only
+ * until everybody else is out or safe.
+ *
+ * Locks: accel.lock, taken after the VM lock and never while calling out. A vCPU sleeps in HLT on its own condition; who posts
+ * events looks at `asleep` first, so that an interrupt to a running vCPU costs no lock.
+ */
+#include "accel/vcpu.h"
+
+#include "cpu/excp.h"
+#include "hw/core/log.h"
+#include "hw/core/machine.h"
+#include "hw/core/vm_lock.h"
+
+struct work {
+    void (*fn)(struct cpu *cpu, void *arg);
+    void *arg;
+    bool done;
+    struct work *next;
+};
+
+struct vcpu {
+    struct cpu *cpu;
+    struct accel *accel;
+    pthread_t thread;
+    pthread_cond_t wake; /* for this thread alone */
+    bool running, safe;
+    bool asleep; /* atomic: waits on `wake` for something to do */
+    struct work *work;
+};
+
+static struct vcpu *vcpu_of(struct cpu *cpu)
+{
+    return cpu->vcpu;
+}
+
+static void accel_changed(struct accel *a)
+{
+    pthread_cond_broadcast(&a->changed);
+}
+
+/* --- Kicking --------------------------------------------------------------------------------------------------------------- */
+
+/* Something is in cpu->events: a running vCPU sees it by itself, a sleeping one must be woken. Any thread, any lock. */
+static void host_kick(struct cpu *cpu)
+{
+    struct vcpu *v = vcpu_of(cpu);
+    if (!v)
+        return;
+    v->accel->ops->vcpu_kick(cpu);
+    if (!__atomic_load_n(&v->asleep, __ATOMIC_SEQ_CST))
+        return;
+    pthread_mutex_lock(&v->accel->lock);
+    pthread_cond_signal(&v->wake);
+    pthread_mutex_unlock(&v->accel->lock);
+}
+
+/* Makes it leave the engine. With accel.lock held. */
+static void push_out(struct vcpu *v)
+{
+    cpu_event_set(v->cpu, CPU_EVENT_KICK);
+    v->accel->ops->vcpu_kick(v->cpu);
+    pthread_cond_signal(&v->wake);
+}
+
+/* --- Exclusive sections ------------------------------------------------------------------------------------------------------- */
+
+static bool others_in_guest(const struct accel *a, const struct machine *m, const struct vcpu *self)
+{
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k] && a->vcpus[k] != self && a->vcpus[k]->running && !a->vcpus[k]->safe)
+            return true;
+    return false;
+}
+
+static void host_exclusive(struct cpu *cpu, void (*fn)(struct cpu *cpu, void *arg), void *arg)
+{
+    struct vcpu *v = vcpu_of(cpu);
+    struct accel *a = v->accel;
+    struct machine *m = cpu->machine;
+    g_assert(!vm_locked());
+    if (__atomic_load_n(&a->exclusive, __ATOMIC_RELAXED) == cpu) { /* within one already */
+        fn(cpu, arg);
+        return;
+    }
+    pthread_mutex_lock(&a->lock);
+    v->safe = true;
+    accel_changed(a);
+    while (a->exclusive)
+        pthread_cond_wait(&a->changed, &a->lock);
+    __atomic_store_n(&a->exclusive, cpu, __ATOMIC_RELAXED);
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k] && a->vcpus[k] != v && a->vcpus[k]->running)
+            push_out(a->vcpus[k]);
+    while (others_in_guest(a, m, v))
+        pthread_cond_wait(&a->changed, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+
+    fn(cpu, arg);
+
+    pthread_mutex_lock(&a->lock);
+    __atomic_store_n(&a->exclusive, NULL, __ATOMIC_RELAXED);
+    v->safe = false;
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k])
+            pthread_cond_signal(&a->vcpus[k]->wake);
+    accel_changed(a);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static const struct cpu_host_ops host_ops = { .exclusive = host_exclusive, .kick = host_kick };
+
+/* --- The thread ----------------------------------------------------------------------------------------------------------------- */
+
+static void do_work(struct vcpu *v)
+{
+    struct accel *a = v->accel;
+    while (v->work) {
+        struct work *w = v->work;
+        v->work = w->next;
+        pthread_mutex_unlock(&a->lock);
+        w->fn(v->cpu, w->arg);
+        pthread_mutex_lock(&a->lock);
+        w->done = true;
+        accel_changed(a);
+    }
+}
+
+/* Waits until there is reason to run. False: the thread ends. With accel.lock held. */
+static bool wait_to_run(struct vcpu *v)
+{
+    struct accel *a = v->accel;
+    for (;;) {
+        do_work(v);
+        if (a->quit)
+            return false;
+        __atomic_store_n(&v->asleep, true, __ATOMIC_SEQ_CST);
+        if (!a->pause_depth && !a->exclusive && cpu_has_work(v->cpu)) {
+            __atomic_store_n(&v->asleep, false, __ATOMIC_SEQ_CST);
+            return true;
+        }
+        pthread_cond_wait(&v->wake, &a->lock);
+        __atomic_store_n(&v->asleep, false, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* One line for the user: what killed the processor, and what comes next. */
+static void report_triple_fault(struct cpu *cpu)
+{
+    GString *s = g_string_new(NULL);
+    excp_print_chain(cpu, s);
+    g_printerr("trapeze: processor %u: triple fault: %s; %s\n", cpu->index, s->str,
+               cpu->machine->no_reboot ? "the machine stops (-no-reboot)" : "the machine resets");
+    if (log_on(LOG_CPU_RESET)) {
+        g_string_truncate(s, 0);
+        cpu_print(cpu, s);
+        log_line("%s", s->str);
+    }
+    g_string_free(s, TRUE);
+    machine_request(cpu->machine, REQUEST_RESET, "triple fault");
+}
+
+static void *vcpu_thread(void *arg)
+{
+    struct vcpu *v = arg;
+    struct accel *a = v->accel;
+    machine_set_current_cpu(v->cpu->index);
+    pthread_mutex_lock(&a->lock);
+    while (wait_to_run(v)) {
+        v->running = true;
+        pthread_mutex_unlock(&a->lock);
+        enum cpu_exit why = a->ops->vcpu_run(v->cpu);
+        pthread_mutex_lock(&a->lock);
+        v->running = false;
+        accel_changed(a);
+        if (why == CPU_EXIT_SHUTDOWN) {
+            pthread_mutex_unlock(&a->lock);
+            report_triple_fault(v->cpu);
+            pthread_mutex_lock(&a->lock);
+        }
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+/* --- From the main loop ----------------------------------------------------------------------------------------------------------- */
+
+static bool anybody_running(const struct accel *a, const struct machine *m)
+{
+    if (a->exclusive)
+        return true;
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k] && a->vcpus[k]->running)
+            return true;
+    return false;
+}
+
+bool vcpus_start(struct machine *m, GError **err)
+{
+    struct accel *a = m->accel;
+    g_assert(vm_locked() && !a->vcpus);
+    a->vcpus = g_new0(struct vcpu *, m->cpu_count);
+    a->quit = false;
+    a->pause_depth = 1;
+    for (unsigned k = 0; k < m->cpu_count; k++) {
+        if (!a->ops->vcpu_init(m->cpus[k], err))
+            return false;
+        struct vcpu *v = g_new0(struct vcpu, 1);
+        v->cpu = m->cpus[k];
+        v->accel = a;
+        pthread_cond_init(&v->wake, NULL);
+        v->cpu->vcpu = v;
+        v->cpu->host = &host_ops;
+        int e = pthread_create(&v->thread, NULL, vcpu_thread, v);
+        if (e) {
+            g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(e), "cannot start the thread of processor %u: %s", k,
+                        g_strerror(e));
+            v->cpu->vcpu = NULL;
+            g_free(v);
+            return false;
+        }
+        char name[16];
+        g_snprintf(name, sizeof name, "CPU %u", k);
+        pthread_setname_np(v->thread, name);
+        a->vcpus[k] = v;
+    }
+    return true;
+}
+
+void vcpus_pause(struct machine *m)
+{
+    struct accel *a = m->accel;
+    g_assert(vm_locked());
+    vm_unlock(); /* a vCPU on its way out may need it */
+    pthread_mutex_lock(&a->lock);
+    a->pause_depth = 1;
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k])
+            push_out(a->vcpus[k]);
+    while (anybody_running(a, m))
+        pthread_cond_wait(&a->changed, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+    vm_lock();
+}
+
+void vcpus_resume(struct machine *m)
+{
+    struct accel *a = m->accel;
+    g_assert(vm_locked());
+    pthread_mutex_lock(&a->lock);
+    a->pause_depth = 0;
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k])
+            pthread_cond_signal(&a->vcpus[k]->wake);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void vcpus_stop(struct machine *m)
+{
+    struct accel *a = m->accel;
+    if (!a || !a->vcpus)
+        return;
+    vcpus_pause(m);
+    pthread_mutex_lock(&a->lock);
+    a->quit = true;
+    for (unsigned k = 0; k < m->cpu_count; k++)
+        if (a->vcpus[k])
+            pthread_cond_signal(&a->vcpus[k]->wake);
+    pthread_mutex_unlock(&a->lock);
+    for (unsigned k = 0; k < m->cpu_count; k++) {
+        struct vcpu *v = a->vcpus[k];
+        if (!v)
+            continue;
+        vm_unlock();
+        pthread_join(v->thread, NULL);
+        vm_lock();
+        v->cpu->vcpu = NULL;
+        v->cpu->host = NULL;
+        a->ops->vcpu_fini(v->cpu);
+        pthread_cond_destroy(&v->wake);
+        g_free(v);
+    }
+    g_free(a->vcpus);
+    a->vcpus = NULL;
+}
+
+void vcpu_run_on(struct cpu *cpu, void (*fn)(struct cpu *cpu, void *arg), void *arg)
+{
+    struct vcpu *v = vcpu_of(cpu);
+    if (!v) {
+        fn(cpu, arg);
+        return;
+    }
+    struct accel *a = v->accel;
+    struct work w = { .fn = fn, .arg = arg };
+    g_assert(vm_locked());
+    vm_unlock();
+    pthread_mutex_lock(&a->lock);
+    w.next = v->work;
+    v->work = &w;
+    push_out(v);
+    while (!w.done)
+        pthread_cond_wait(&a->changed, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+    vm_lock();
+}

@@ -1,0 +1,34 @@
+/*
+ * Decoded blocks: straight runs of instructions, found by physical address and mode_key.
+ *
+ * A vCPU's cache is its own, so lookups need no lock. A block is valid while the write counters of the pages it came from are
+ * what they were when it was decoded (ram_block.code_gen): whoever writes to such a page, vCPU or device, counts up.
+ */
+#ifndef CPU_BLOCK_H
+#define CPU_BLOCK_H
+
+#include "cpu/cpu.h"
+
+#define BLOCK_INSNS 64
+
+struct block {
+    uint64_t phys;         /* of the first byte */
+    uint64_t phys2;        /* of the second page, for an instruction that crosses into it; else 0 */
+    struct block *next;    /* in the hash chain */
+    uint32_t *gen_at, *gen2_at; /* write counters of its pages; never NULL */
+    uint32_t gen, gen2;
+    uint16_t mode_key;
+    uint16_t count;        /* instructions, at least 1 */
+    uint16_t bytes;
+    struct insn insns[];
+};
+
+struct block_cache *block_cache_new(void);
+void block_cache_free(struct block_cache *c);
+/* Forgets all blocks. Not from within one. */
+void block_cache_flush(struct block_cache *c);
+
+/* The block at CS:RIP for the present mode, decoded if need be. `one`: a block of a single instruction. Raises on a bad fetch. */
+const struct block *block_find(struct cpu *cpu, bool one);
+
+#endif

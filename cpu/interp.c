@@ -1,0 +1,203 @@
+/*
+ * The run loop of the interpreter, and the handling of events between instructions that all software engines share.
+ *
+ * A block's handlers are called one after the other; the last sets RIP or lets it fall through. Exceptions come back here by
+ * siglongjmp (cpu_raise), with the instruction under way in cpu->insn. Between two blocks one load tells whether anything else
+ * wants attention; priorities among events follow Intel SDM volume 3, table 6-2.
+ *
+ * Thread: the vCPU's own, without the VM lock.
+ */
+#include "cpu/block.h"
+#include "cpu/debug.h"
+#include "cpu/excp.h"
+#include "cpu/mem.h"
+#include "cpu/smm.h"
+#include "hw/core/log.h"
+
+/* --- Events ------------------------------------------------------------------------------------------------------------ */
+
+static void take_init(struct cpu *cpu)
+{
+    cpu_event_clear(cpu, CPU_EVENT_INIT);
+    cpu_reset(cpu, true);
+    cpu->activity = cpu->boot_processor ? CPU_RUNNING : CPU_WAIT_FOR_SIPI;
+}
+
+static void take_sipi(struct cpu *cpu)
+{
+    cpu_event_clear(cpu, CPU_EVENT_SIPI);
+    if (cpu->activity != CPU_WAIT_FOR_SIPI)
+        return;
+    uint8_t vector = __atomic_load_n(&cpu->sipi_vector, __ATOMIC_ACQUIRE);
+    cpu_set_seg(cpu, SEG_CS, vector << 8, (uint64_t)vector << 12, 0xffff, cpu->seg[SEG_CS].attr);
+    cpu->rip = 0;
+    cpu->activity = CPU_RUNNING;
+}
+
+static void take_trap(struct cpu *cpu)
+{
+    cpu_event_clear(cpu, CPU_EVENT_TRAP);
+    cpu->dr6 = (cpu->dr6 & ~UINT64_C(0xf)) | cpu->dr6_pending;
+    cpu->dr6_pending = 0;
+    cpu->dr7 &= ~(uint64_t)DR7_GD;
+    excp_deliver_event(cpu, EXC_DB, EXCP_TRAP);
+}
+
+static void take_nmi(struct cpu *cpu)
+{
+    cpu_event_clear(cpu, CPU_EVENT_NMI);
+    cpu->activity = CPU_RUNNING;
+    cpu->nmi_blocked = true;
+    excp_deliver_event(cpu, EXC_NMI, EXCP_EXTERNAL);
+}
+
+static void take_interrupt(struct cpu *cpu)
+{
+    /* Cleared first: the APIC posts again if more comes while we ask. */
+    cpu_event_clear(cpu, CPU_EVENT_INTR);
+    int vector = cpu->apic_ops->acknowledge(cpu->apic);
+    if (vector < 0)
+        return;
+    if (cpu->apic_ops->has_interrupt(cpu->apic))
+        cpu_event_set(cpu, CPU_EVENT_INTR);
+    cpu->activity = CPU_RUNNING;
+    excp_deliver_event(cpu, vector, EXCP_EXTERNAL);
+}
+
+bool cpu_handle_events(struct cpu *cpu)
+{
+    uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE);
+    if (events & CPU_EVENT_KICK) {
+        cpu_event_clear(cpu, CPU_EVENT_KICK);
+        return false;
+    }
+    if (events & CPU_EVENT_MEMMAP)
+        cpu_renew_view(cpu);
+    if (events & CPU_EVENT_TLB_FLUSH) {
+        cpu_event_clear(cpu, CPU_EVENT_TLB_FLUSH);
+        cpu_tlb_flush(cpu);
+    }
+    bool shadow = events & CPU_EVENT_SHADOW;
+    if (events & CPU_EVENT_INIT && !cpu->smm)
+        take_init(cpu);
+    if (events & CPU_EVENT_SIPI)
+        take_sipi(cpu);
+    if (cpu->activity == CPU_WAIT_FOR_SIPI || cpu->activity == CPU_SHUTDOWN)
+        return false;
+    if (events & CPU_EVENT_TRAP && !(shadow && cpu->shadow_mov_ss))
+        take_trap(cpu);
+    else if (events & CPU_EVENT_SMI && !cpu->smm)
+        smm_enter(cpu);
+    else if (events & CPU_EVENT_NMI && !cpu->nmi_blocked && !shadow)
+        take_nmi(cpu);
+    else if (events & CPU_EVENT_INTR && cpu->rflags & FLAG_IF && !shadow)
+        take_interrupt(cpu);
+    return cpu->activity == CPU_RUNNING;
+}
+
+bool cpu_has_work(const struct cpu *cpu)
+{
+    uint32_t events = cpu_due_events(cpu) & ~CPU_EVENT_STEP;
+    switch (cpu->activity) {
+    case CPU_RUNNING: return true;
+    case CPU_WAIT_FOR_SIPI: return events & (CPU_EVENT_INIT | CPU_EVENT_SIPI);
+    case CPU_SHUTDOWN: return events & (CPU_EVENT_INIT | CPU_EVENT_NMI);
+    default: return events & ~(CPU_EVENT_KICK | CPU_EVENT_MEMMAP | CPU_EVENT_TLB_FLUSH | CPU_EVENT_SIPI);
+    }
+}
+
+/* --- Running ------------------------------------------------------------------------------------------------------------- */
+
+static void log_exec(const struct cpu *cpu, const struct block *b)
+{
+    log_line("exec cpu %u %04x:%016" PRIx64 " physical %#" PRIx64 " (%u instructions)", cpu->index,
+             cpu->seg[SEG_CS].selector, cpu->rip, b->phys, b->count);
+}
+
+static void run_block(struct cpu *cpu, const struct block *b)
+{
+    const struct insn *i = b->insns;
+    cpu->block = b;
+    cpu->stop_at = i + b->count;
+    do {
+        cpu->insn = i;
+        i->fn(cpu, i);
+        i++;
+    } while (i != cpu->stop_at);
+    if (cpu->insn) { /* nobody set RIP: it falls through */
+        cpu->rip = insn_next_rip(cpu, cpu->insn);
+        cpu->insn = NULL;
+    }
+    cpu->insn_count += i - b->insns;
+    cpu->block_count++;
+}
+
+/* One instruction, with what surrounds it while stepping, in an interrupt shadow, or with instruction breakpoints. */
+static void run_one(struct cpu *cpu)
+{
+    bool resume = cpu->rflags & FLAG_RF;
+    cpu_event_clear(cpu, CPU_EVENT_SHADOW);
+    cpu->shadow_mov_ss = false;
+    cpu->stepping = cpu->rflags & FLAG_TF;
+    if (!resume) {
+        uint64_t base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base;
+        unsigned hits = debug_exec_hits(cpu, base + cpu->rip);
+        if (hits) {
+            cpu->dr6 = (cpu->dr6 & ~UINT64_C(0xf)) | hits;
+            cpu->dr7 &= ~(uint64_t)DR7_GD;
+            cpu_raise(cpu, EXC_DB);
+        }
+    }
+    const struct block *b = block_find(cpu, true);
+    cpu->rflags &= ~(uint64_t)FLAG_RF;
+    run_block(cpu, b);
+    if (resume)
+        cpu_update_mode(cpu); /* RF is gone: perhaps no more reason to step */
+    if (cpu->stepping && !cpu->shadow_mov_ss) {
+        cpu->dr6_pending |= DR6_BS;
+        cpu_event_set(cpu, CPU_EVENT_TRAP);
+    }
+    cpu->stepping = false;
+}
+
+/* RIP and counters as of the instruction that raised. */
+static void unwind(struct cpu *cpu)
+{
+    if (!cpu->insn)
+        return;
+    cpu->insn_count += cpu->insn - cpu->block->insns;
+    cpu->rip = cpu_rip(cpu);
+    cpu->insn = NULL;
+}
+
+enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
+{
+    sigjmp_buf env;
+    uint64_t limit = max_insns ? cpu->insn_count + max_insns : UINT64_MAX;
+    cpu->unwind = &env;
+    if (sigsetjmp(env, 0)) {
+        unwind(cpu);
+        cpu->stepping = false;
+        if (!excp_take_raised(cpu))
+            return CPU_EXIT_SHUTDOWN;
+    }
+    while (cpu->insn_count < limit) {
+        uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
+        if (G_UNLIKELY(events) && cpu_due_events(cpu) & ~CPU_EVENT_STEP) {
+            if (!cpu_handle_events(cpu))
+                return cpu->activity == CPU_SHUTDOWN  ? CPU_EXIT_SHUTDOWN
+                       : cpu->activity == CPU_RUNNING ? CPU_EXIT_KICK
+                                                      : CPU_EXIT_HALT;
+            events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
+        }
+        if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW) || limit - cpu->insn_count < BLOCK_INSNS)) {
+            run_one(cpu);
+            continue;
+        }
+        const struct block *b = block_find(cpu, false);
+        if (log_on(LOG_EXEC))
+            log_exec(cpu, b);
+        run_block(cpu, b);
+    }
+    return CPU_EXIT_KICK;
+}

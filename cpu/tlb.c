@@ -1,0 +1,226 @@
+/*
+ * Which translations a vCPU keeps, and when they go.
+ *
+ * One struct tlb_space per PCID lately used (PCID 0 without CR4.PCIDE), each with a view per kind of asker, so that a change of
+ * privilege or a CR3 write that keeps its PCID is a change of pointer. Intel SDM volume 3, 4.10 "Caching translation
+ * information". Invalidation may drop more than asked, as on any processor.
+ *
+ * Thread: the vCPU's own, or anybody while the vCPU is outside guest code.
+ */
+#include "cpu/mem.h"
+
+static void tlb_reset(struct tlb_set *s, struct tlb *t)
+{
+    for (unsigned k = 0; k < TLB_SIZE; k++)
+        tlb_clear_entry(t, k);
+    memset(t->used, 0, sizeof t->used);
+    t->has_large = false;
+    t->id = s->next_id++;
+}
+
+struct tlb_set *tlb_set_new(void)
+{
+    struct tlb_set *s = g_new0(struct tlb_set, 1);
+    s->next_id = 1;
+    for (unsigned k = 0; k < TLB_SPACES; k++)
+        for (unsigned v = 0; v < TLB_VIEWS; v++)
+            tlb_reset(s, &s->space[k].view[v]);
+    tlb_reset(s, &s->none);
+    s->space[0].in_use = true;
+    return s;
+}
+
+void tlb_set_free(struct tlb_set *s)
+{
+    g_free(s);
+}
+
+void tlb_clear_entry(struct tlb *t, unsigned index)
+{
+    struct tlb_entry *e = &t->e[index];
+    e->tag_read = e->tag_write = e->tag_exec = tlb_empty_tag(index);
+    t->used[index / 64] &= ~(UINT64_C(1) << (index % 64));
+}
+
+/* Calls drop(index) for entries in use and clears those it agrees to. */
+static void tlb_drop(struct tlb_set *s, struct tlb *t, bool (*drop)(const struct tlb *t, unsigned k, uint64_t arg),
+                     uint64_t arg)
+{
+    for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+        uint64_t bits = t->used[w];
+        while (bits) {
+            unsigned k = w * 64 + __builtin_ctzll(bits);
+            bits &= bits - 1;
+            if (drop(t, k, arg))
+                tlb_clear_entry(t, k);
+        }
+    }
+    t->id = s->next_id++; /* even if none was here any more: code may have been found through one that is gone */
+}
+
+static bool drop_any(const struct tlb *t, unsigned k, uint64_t arg)
+{
+    return true;
+}
+
+static bool drop_non_global(const struct tlb *t, unsigned k, uint64_t arg)
+{
+    return !(t->info[k] & TLB_GLOBAL);
+}
+
+/* The linear page of an entry in use: at least one of its tags names it. */
+static uint64_t entry_page(const struct tlb *t, unsigned k)
+{
+    const struct tlb_entry *e = &t->e[k];
+    uint64_t tag = e->tag_read != tlb_empty_tag(k)    ? e->tag_read
+                   : e->tag_write != tlb_empty_tag(k) ? e->tag_write
+                                                      : e->tag_exec;
+    return (tag & ~TLB_SLOW) | ((uint64_t)k << 12 & TLB_SLOW);
+}
+
+/* The size of a large page is not kept: 4 MiB covers both kinds. */
+static bool drop_page(const struct tlb *t, unsigned k, uint64_t addr)
+{
+    unsigned bits = t->info[k] & TLB_HUGE ? 30 : t->info[k] & TLB_LARGE ? 22 : 12;
+    return entry_page(t, k) >> bits == addr >> bits;
+}
+
+static void space_drop(struct tlb_set *s, struct tlb_space *space,
+                       bool (*drop)(const struct tlb *t, unsigned k, uint64_t arg), uint64_t arg)
+{
+    for (unsigned v = 0; v < TLB_VIEWS; v++)
+        tlb_drop(s, &space->view[v], drop, arg);
+}
+
+static void flush_event(struct cpu *cpu, uint64_t addr)
+{
+    if (event_wanted(EVENT_TLB_FLUSH))
+        event_emit(&(struct event){ .kind = EVENT_TLB_FLUSH, .vcpu = cpu->index, .cpl = cpu->cpl, .rip = cpu_rip(cpu),
+                                    .address = addr });
+}
+
+void cpu_tlb_flush(struct cpu *cpu)
+{
+    struct tlb_set *s = cpu->tlbs;
+    flush_event(cpu, UINT64_MAX);
+    for (unsigned k = 0; k < TLB_SPACES; k++)
+        if (s->space[k].in_use)
+            space_drop(s, &s->space[k], drop_any, 0);
+}
+
+void cpu_tlb_flush_address_space(struct cpu *cpu)
+{
+    flush_event(cpu, UINT64_MAX);
+    space_drop(cpu->tlbs, &cpu->tlbs->space[cpu->tlbs->current], drop_non_global, 0);
+}
+
+static void space_flush_page(struct tlb_set *s, struct tlb_space *space, uint64_t addr)
+{
+    for (unsigned v = 0; v < TLB_VIEWS; v++) {
+        struct tlb *t = &space->view[v];
+        unsigned k = tlb_index(addr);
+        if (t->has_large) {
+            tlb_drop(s, t, drop_page, addr);
+        } else {
+            if (t->used[k / 64] >> (k % 64) & 1 && entry_page(t, k) == (addr & PAGE_MASK))
+                tlb_clear_entry(t, k);
+            t->id = s->next_id++;
+        }
+    }
+}
+
+/* In every space: the page may be global. */
+void cpu_tlb_flush_page(struct cpu *cpu, uint64_t addr)
+{
+    flush_event(cpu, addr);
+    for (unsigned k = 0; k < TLB_SPACES; k++)
+        if (cpu->tlbs->space[k].in_use)
+            space_flush_page(cpu->tlbs, &cpu->tlbs->space[k], addr);
+}
+
+/* Types as in the INVPCID descriptor; the caller has checked them. */
+void cpu_tlb_invpcid(struct cpu *cpu, unsigned type, uint16_t pcid, uint64_t addr)
+{
+    struct tlb_set *s = cpu->tlbs;
+    flush_event(cpu, type == 0 ? addr : UINT64_MAX);
+    for (unsigned k = 0; k < TLB_SPACES; k++) {
+        struct tlb_space *space = &s->space[k];
+        if (!space->in_use)
+            continue;
+        switch (type) {
+        case 0: /* one address of one PCID, but global pages */
+            if (space->pcid == pcid)
+                space_flush_page(s, space, addr);
+            break;
+        case 1: /* one PCID, but global pages */
+            if (space->pcid == pcid)
+                space_drop(s, space, drop_non_global, 0);
+            break;
+        case 2: /* everything */
+            space_drop(s, space, drop_any, 0);
+            break;
+        case 3: /* everything, but global pages */
+            space_drop(s, space, drop_non_global, 0);
+            break;
+        }
+    }
+}
+
+static unsigned current_pcid(const struct cpu *cpu)
+{
+    return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+}
+
+/* The space of this PCID; the longest unused one is emptied for it if there is none. */
+static unsigned space_of(struct tlb_set *s, uint16_t pcid)
+{
+    unsigned oldest = 0;
+    for (unsigned k = 0; k < TLB_SPACES; k++) {
+        if (s->space[k].in_use && s->space[k].pcid == pcid)
+            return k;
+        if (s->space[k].last_used < s->space[oldest].last_used)
+            oldest = k;
+    }
+    struct tlb_space *space = &s->space[oldest];
+    if (space->in_use)
+        space_drop(s, space, drop_any, 0);
+    space->in_use = true;
+    space->pcid = pcid;
+    return oldest;
+}
+
+void cpu_tlb_switch(struct cpu *cpu)
+{
+    struct tlb_set *s = cpu->tlbs;
+    uint16_t pcid = current_pcid(cpu);
+    if (s->space[s->current].pcid != pcid || !s->space[s->current].in_use)
+        s->current = space_of(s, pcid);
+    s->space[s->current].last_used = ++s->turn;
+    bool align = cpu->cpl == 3 && cpu->rflags & FLAG_AC && cpu->cr0 & CR0_AM;
+    cpu->tlb = align ? &s->none : &s->space[s->current].view[cpu_tlb_view(cpu)];
+    cpu->tlb_exec = &s->space[s->current].view[cpu->cpl == 3 ? TLB_USER : TLB_SUPER];
+}
+
+/* An entry whose stores are already slow, or not allowed yet, stays as it is. */
+static void tlb_protect(struct tlb *t, uint64_t host_page)
+{
+    for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+        uint64_t bits = t->used[w];
+        while (bits) {
+            unsigned k = w * 64 + __builtin_ctzll(bits);
+            bits &= bits - 1;
+            uint64_t page = entry_page(t, k);
+            if (!(t->info[k] & TLB_IO) && page + t->e[k].addend == host_page && t->e[k].tag_write == page)
+                t->e[k].tag_write = page ^ TLB_SLOW;
+        }
+    }
+}
+
+void tlb_protect_host_page(struct cpu *cpu, const uint8_t *host)
+{
+    uint64_t host_page = (uintptr_t)host & PAGE_MASK;
+    for (unsigned k = 0; k < TLB_SPACES; k++)
+        if (cpu->tlbs->space[k].in_use)
+            for (unsigned v = 0; v < TLB_VIEWS; v++)
+                tlb_protect(&cpu->tlbs->space[k].view[v], host_page);
+}
