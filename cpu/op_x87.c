@@ -5,6 +5,7 @@
  * raises #MF, or with CR0.NE = 0 signals FERR# to the board (cpu->host->ferr) and goes on, as with IGNNE# active: that the
  * processor stops until the interrupt comes is not modelled. On the vCPU's own thread.
  */
+#include "cpu/op_form.h"
 #include "cpu/x87.h"
 
 #include "hw/core/log.h"
@@ -106,98 +107,98 @@ void x87_unmasked(struct cpu *cpu, const struct insn *i)
 
 /* --- Control and status -------------------------------------------------------------------------------------------------- */
 
-static void fninit(struct cpu *cpu, const struct insn *i)
+static void fninit_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_init(&cpu->fpu);
 }
-X87_OP(fninit)
+OP_FORM_ONE(fninit)
 
-static void fnclex(struct cpu *cpu, const struct insn *i)
+static void fnclex_fn(struct cpu *cpu, const struct insn *i)
 {
     cpu->fpu.sw &= ~(FPU_EXCEPTIONS | FPU_SF | FPU_ES | FPU_BUSY);
 }
-X87_OP(fnclex)
+OP_FORM_ONE(fnclex)
 
 /* FNENI, FNDISI of the 8087 and FNSETPM of the 287. */
-static void fneni(struct cpu *cpu, const struct insn *i)
+static void fneni_fn(struct cpu *cpu, const struct insn *i)
 {
 }
-X87_OP(fneni)
+OP_FORM_ONE(fneni)
 
-static void fnop(struct cpu *cpu, const struct insn *i)
+static void fnop_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
 }
-X87_OP(fnop)
+OP_FORM_ONE(fnop)
 
-static void fwait(struct cpu *cpu, const struct insn *i)
+static void fwait_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
 }
-X87_OP(fwait)
+OP_FORM_ONE(fwait)
 
-static void fldcw(struct cpu *cpu, const struct insn *i)
+static void fldcw_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_set_control(&cpu->fpu, mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg));
 }
-X87_OP(fldcw)
+OP_FORM_ONE(fldcw)
 
-static void fnstcw(struct cpu *cpu, const struct insn *i)
+static void fnstcw_fn(struct cpu *cpu, const struct insn *i)
 {
     mem_store16(cpu, insn_linear(cpu, i, 2, true), cpu->fpu.cw, i->seg);
 }
-X87_OP(fnstcw)
+OP_FORM_ONE(fnstcw)
 
-static void fnstsw_m16(struct cpu *cpu, const struct insn *i)
+static void fnstsw_m16_fn(struct cpu *cpu, const struct insn *i)
 {
     mem_store16(cpu, insn_linear(cpu, i, 2, true), x87_status(&cpu->fpu), i->seg);
 }
-X87_OP(fnstsw_m16)
+OP_FORM_ONE(fnstsw_m16)
 
-static void fnstsw_ax(struct cpu *cpu, const struct insn *i)
+static void fnstsw_ax_fn(struct cpu *cpu, const struct insn *i)
 {
     reg_set(cpu, R_RAX, x87_status(&cpu->fpu), 1);
 }
-X87_OP(fnstsw_ax)
+OP_FORM_ONE(fnstsw_ax)
 
 /* --- Tags and stack pointer ------------------------------------------------------------------------------------------------ */
 
-static void ffree(struct cpu *cpu, const struct insn *i)
+static void ffree_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
     x87_free(cpu, x87_sti(i));
 }
-X87_OP(ffree)
+OP_FORM_ONE(ffree)
 
-static void ffreep(struct cpu *cpu, const struct insn *i)
+static void ffreep_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
     x87_free(cpu, x87_sti(i));
     x87_pop(cpu);
 }
-X87_OP(ffreep)
+OP_FORM_ONE(ffreep)
 
-static void fincstp(struct cpu *cpu, const struct insn *i)
+static void fincstp_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
     cpu->fpu.sw &= ~FPU_C1;
     cpu->fpu.top = (cpu->fpu.top + 1) & 7;
 }
-X87_OP(fincstp)
+OP_FORM_ONE(fincstp)
 
-static void fdecstp(struct cpu *cpu, const struct insn *i)
+static void fdecstp_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
     cpu->fpu.sw &= ~FPU_C1;
     cpu->fpu.top = (cpu->fpu.top - 1) & 7;
 }
-X87_OP(fdecstp)
+OP_FORM_ONE(fdecstp)
 
 /* --- Environment and state images -------------------------------------------------------------------------------------------- */
 
@@ -268,7 +269,7 @@ static void env_get(struct cpu *cpu, const uint8_t *image, unsigned width)
     }
 }
 
-static void fldenv(struct cpu *cpu, const struct insn *i)
+static void fldenv_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t image[28];
     unsigned width = env_width(i);
@@ -276,9 +277,9 @@ static void fldenv(struct cpu *cpu, const struct insn *i)
     mem_read_bytes(cpu, insn_linear(cpu, i, env_size(width), false), image, env_size(width), i->seg);
     env_get(cpu, image, width);
 }
-X87_OP(fldenv)
+OP_FORM_ONE(fldenv)
 
-static void fnstenv(struct cpu *cpu, const struct insn *i)
+static void fnstenv_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t image[28];
     unsigned width = env_width(i);
@@ -286,9 +287,9 @@ static void fnstenv(struct cpu *cpu, const struct insn *i)
     mem_write_bytes(cpu, insn_linear(cpu, i, env_size(width), true), image, env_size(width), i->seg);
     x87_set_control(&cpu->fpu, cpu->fpu.cw | FPU_EXCEPTIONS);
 }
-X87_OP(fnstenv)
+OP_FORM_ONE(fnstenv)
 
-static void frstor(struct cpu *cpu, const struct insn *i)
+static void frstor_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t image[108];
     unsigned width = env_width(i), size = env_size(width) + 80;
@@ -298,9 +299,9 @@ static void frstor(struct cpu *cpu, const struct insn *i)
     for (unsigned n = 0; n < 8; n++)
         *x87_st(cpu, n) = x87_unpack(image + env_size(width) + 10 * n);
 }
-X87_OP(frstor)
+OP_FORM_ONE(frstor)
 
-static void fnsave(struct cpu *cpu, const struct insn *i)
+static void fnsave_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t image[108];
     unsigned width = env_width(i), size = env_size(width) + 80;
@@ -310,4 +311,4 @@ static void fnsave(struct cpu *cpu, const struct insn *i)
     mem_write_bytes(cpu, insn_linear(cpu, i, size, true), image, size, i->seg);
     x87_init(&cpu->fpu);
 }
-X87_OP(fnsave)
+OP_FORM_ONE(fnsave)

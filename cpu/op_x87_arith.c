@@ -5,6 +5,7 @@
  * Intel SDM volume 1, chapter 8, and volume 2. The numbers are cpu/float80.h's; here are the stack, the responses to
  * exceptions and the condition codes. On the vCPU's own thread.
  */
+#include "cpu/op_form.h"
 #include "cpu/x87.h"
 
 /* --- Memory operands, widened to 80 bits ------------------------------------------------------------------------ */
@@ -91,11 +92,11 @@ static inline void arith_reg(struct cpu *cpu, const struct insn *i, float80_bina
 }
 
 #define ARITH_MEM(name, op, format, reverse) \
-    static void name(struct cpu *cpu, const struct insn *i) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
     { \
         arith_mem(cpu, i, op, format, reverse); \
     } \
-    X87_OP(name)
+    OP_FORM_ONE(name)
 #define ARITH_FORMATS(name, op, reverse) \
     ARITH_MEM(f##name##_m32, op, FORMAT_F32, reverse) \
     ARITH_MEM(f##name##_m64, op, FORMAT_F64, reverse) \
@@ -110,11 +111,11 @@ ARITH_FORMATS(divr, float80_div, true)
 
 /* The destination is the left operand, except in the reversed forms. */
 #define ARITH_REG(name, op, dst, a, b, pop) \
-    static void name(struct cpu *cpu, const struct insn *i) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
     { \
         arith_reg(cpu, i, op, dst, a, b, pop); \
     } \
-    X87_OP(name)
+    OP_FORM_ONE(name)
 #define ARITH_REGS(name, op) \
     ARITH_REG(f##name##_st0_sti, op, 0, 0, x87_sti(i), false) \
     ARITH_REG(f##name##_sti_st0, op, x87_sti(i), x87_sti(i), 0, false) \
@@ -161,21 +162,21 @@ static unsigned absolute(struct float80 *r, struct float80 a, uint16_t cw)
 }
 
 #define UNARY(name, op) \
-    static void name(struct cpu *cpu, const struct insn *i) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
     { \
         unary(cpu, i, op); \
     } \
-    X87_OP(name)
+    OP_FORM_ONE(name)
 UNARY(fchs, change_sign)
 UNARY(fsqrt, float80_sqrt)
 UNARY(frndint, float80_round)
 UNARY(f2xm1, float80_2xm1)
 
-static void fabs_st0(struct cpu *cpu, const struct insn *i)
+static void fabs_fn(struct cpu *cpu, const struct insn *i)
 {
     unary(cpu, i, absolute);
 }
-X87_OP_BY(fabs, fabs_st0)
+OP_FORM_ONE(fabs)
 
 static inline void prem(struct cpu *cpu, const struct insn *i, float80_binary *op)
 {
@@ -193,17 +194,17 @@ static inline void prem(struct cpu *cpu, const struct insn *i, float80_binary *o
         x87_set(cpu, 0, r);
 }
 
-static void fprem(struct cpu *cpu, const struct insn *i)
+static void fprem_fn(struct cpu *cpu, const struct insn *i)
 {
     prem(cpu, i, float80_prem);
 }
-X87_OP(fprem)
+OP_FORM_ONE(fprem)
 
-static void fprem1(struct cpu *cpu, const struct insn *i)
+static void fprem1_fn(struct cpu *cpu, const struct insn *i)
 {
     prem(cpu, i, float80_prem1);
 }
-X87_OP(fprem1)
+OP_FORM_ONE(fprem1)
 
 /* --- Transcendental instructions --------------------------------------------------------------------------------- */
 
@@ -224,23 +225,23 @@ static inline void two_to_one(struct cpu *cpu, const struct insn *i, float80_bin
     x87_pop(cpu);
 }
 
-static void fyl2x(struct cpu *cpu, const struct insn *i)
+static void fyl2x_fn(struct cpu *cpu, const struct insn *i)
 {
     two_to_one(cpu, i, float80_yl2x);
 }
-X87_OP(fyl2x)
+OP_FORM_ONE(fyl2x)
 
-static void fyl2xp1(struct cpu *cpu, const struct insn *i)
+static void fyl2xp1_fn(struct cpu *cpu, const struct insn *i)
 {
     two_to_one(cpu, i, float80_yl2xp1);
 }
-X87_OP(fyl2xp1)
+OP_FORM_ONE(fyl2xp1)
 
-static void fpatan(struct cpu *cpu, const struct insn *i)
+static void fpatan_fn(struct cpu *cpu, const struct insn *i)
 {
     two_to_one(cpu, i, float80_patan);
 }
-X87_OP(fpatan)
+OP_FORM_ONE(fpatan)
 
 static inline void circular(struct cpu *cpu, const struct insn *i, float80_unary *op)
 {
@@ -258,17 +259,17 @@ static inline void circular(struct cpu *cpu, const struct insn *i, float80_unary
         x87_set(cpu, 0, r);
 }
 
-static void fsin(struct cpu *cpu, const struct insn *i)
+static void fsin_fn(struct cpu *cpu, const struct insn *i)
 {
     circular(cpu, i, float80_sin);
 }
-X87_OP(fsin)
+OP_FORM_ONE(fsin)
 
-static void fcos(struct cpu *cpu, const struct insn *i)
+static void fcos_fn(struct cpu *cpu, const struct insn *i)
 {
     circular(cpu, i, float80_cos);
 }
-X87_OP(fcos)
+OP_FORM_ONE(fcos)
 
 /* Instructions that leave one result in place and push another. True: both operands of the stack are as they should be. */
 static bool may_push(struct cpu *cpu, const struct insn *i)
@@ -303,20 +304,20 @@ static inline void one_to_two(struct cpu *cpu, const struct insn *i, float80_pus
     }
 }
 
-static void fsincos(struct cpu *cpu, const struct insn *i)
+static void fsincos_fn(struct cpu *cpu, const struct insn *i)
 {
     one_to_two(cpu, i, float80_sincos, FPU_C2);
 }
-X87_OP(fsincos)
+OP_FORM_ONE(fsincos)
 
-static void fptan(struct cpu *cpu, const struct insn *i)
+static void fptan_fn(struct cpu *cpu, const struct insn *i)
 {
     one_to_two(cpu, i, float80_tan, FPU_C2);
 }
-X87_OP(fptan)
+OP_FORM_ONE(fptan)
 
-static void fxtract(struct cpu *cpu, const struct insn *i)
+static void fxtract_fn(struct cpu *cpu, const struct insn *i)
 {
     one_to_two(cpu, i, float80_extract, 0);
 }
-X87_OP(fxtract)
+OP_FORM_ONE(fxtract)

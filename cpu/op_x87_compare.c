@@ -3,6 +3,7 @@
  *
  * Intel SDM volume 2. On the vCPU's own thread.
  */
+#include "cpu/op_form.h"
 #include "cpu/x87.h"
 
 #define CC_ORDER (FPU_C0 | FPU_C2 | FPU_C3)
@@ -74,11 +75,11 @@ static inline void compare_int32(struct cpu *cpu, const struct insn *i, unsigned
 }
 
 #define COMPARE(name, call) \
-    static void name(struct cpu *cpu, const struct insn *i) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
     { \
         call; \
     } \
-    X87_OP(name)
+    OP_FORM_ONE(name)
 COMPARE(fcom_sti, compare_reg(cpu, i, float80_compare, x87_sti(i), 0))
 COMPARE(fcomp_sti, compare_reg(cpu, i, float80_compare, x87_sti(i), 1))
 COMPARE(fcompp, compare_reg(cpu, i, float80_compare, 1, 2))
@@ -94,12 +95,12 @@ COMPARE(ficomp_m16, compare_int16(cpu, i, 1))
 COMPARE(ficom_m32, compare_int32(cpu, i, 0))
 COMPARE(ficomp_m32, compare_int32(cpu, i, 1))
 
-static void ftst(struct cpu *cpu, const struct insn *i)
+static void ftst_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     compare_value(cpu, i, float80_make(0, 0), false, 0);
 }
-X87_OP(ftst)
+OP_FORM_ONE(ftst)
 
 /* To RFLAGS: C3, C2, C0 have the places of ZF, PF, CF. */
 static inline void compare_flags(struct cpu *cpu, const struct insn *i, compare_fn *op, bool pop)
@@ -133,7 +134,7 @@ static unsigned classify(struct float80 a)
     return a.mant ? FPU_C3 | FPU_C2 : FPU_C3;
 }
 
-static void fxam(struct cpu *cpu, const struct insn *i)
+static void fxam_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
@@ -141,7 +142,7 @@ static void fxam(struct cpu *cpu, const struct insn *i)
     unsigned cc = x87_is_empty(cpu, 0) ? FPU_C3 | FPU_C0 : classify(a);
     cpu->fpu.sw = (cpu->fpu.sw & ~FPU_CC) | cc | (a.sexp & FLOAT80_SIGN ? FPU_C1 : 0);
 }
-X87_OP(fxam)
+OP_FORM_ONE(fxam)
 
 static inline void cmov(struct cpu *cpu, const struct insn *i, uint64_t flags, bool set)
 {

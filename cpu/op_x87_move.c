@@ -3,6 +3,7 @@
  *
  * Intel SDM volume 2. On the vCPU's own thread.
  */
+#include "cpu/op_form.h"
 #include "cpu/x87.h"
 
 /* --- Loads ---------------------------------------------------------------------------------------------------------- */
@@ -22,64 +23,64 @@ static inline void load(struct cpu *cpu, const struct insn *i, struct float80 v,
         x87_push(cpu, v);
 }
 
-static void fld_m32(struct cpu *cpu, const struct insn *i)
+static void fld_m32_fn(struct cpu *cpu, const struct insn *i)
 {
     struct float80 v;
     x87_wait(cpu);
     unsigned flags = float80_from_f32(&v, mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg));
     load(cpu, i, v, flags);
 }
-X87_OP(fld_m32)
+OP_FORM_ONE(fld_m32)
 
-static void fld_m64(struct cpu *cpu, const struct insn *i)
+static void fld_m64_fn(struct cpu *cpu, const struct insn *i)
 {
     struct float80 v;
     x87_wait(cpu);
     unsigned flags = float80_from_f64(&v, mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg));
     load(cpu, i, v, flags);
 }
-X87_OP(fld_m64)
+OP_FORM_ONE(fld_m64)
 
-static void fld_m80(struct cpu *cpu, const struct insn *i)
+static void fld_m80_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     uint8_t image[10];
     mem_read_bytes(cpu, insn_linear(cpu, i, 10, false), image, sizeof image, i->seg);
     load(cpu, i, x87_unpack(image), 0);
 }
-X87_OP(fld_m80)
+OP_FORM_ONE(fld_m80)
 
-static void fild_m16(struct cpu *cpu, const struct insn *i)
+static void fild_m16_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     load(cpu, i, float80_from_int((int16_t)mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg)), 0);
 }
-X87_OP(fild_m16)
+OP_FORM_ONE(fild_m16)
 
-static void fild_m32(struct cpu *cpu, const struct insn *i)
+static void fild_m32_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     load(cpu, i, float80_from_int((int32_t)mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg)), 0);
 }
-X87_OP(fild_m32)
+OP_FORM_ONE(fild_m32)
 
-static void fild_m64(struct cpu *cpu, const struct insn *i)
+static void fild_m64_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     load(cpu, i, float80_from_int((int64_t)mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg)), 0);
 }
-X87_OP(fild_m64)
+OP_FORM_ONE(fild_m64)
 
-static void fbld(struct cpu *cpu, const struct insn *i)
+static void fbld_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     uint8_t image[FLOAT80_BCD_SIZE];
     mem_read_bytes(cpu, insn_linear(cpu, i, sizeof image, false), image, sizeof image, i->seg);
     load(cpu, i, float80_from_bcd(image), 0);
 }
-X87_OP(fbld)
+OP_FORM_ONE(fbld)
 
-static void fld_sti(struct cpu *cpu, const struct insn *i)
+static void fld_sti_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     if (x87_is_empty(cpu, 7) && x87_is_empty(cpu, x87_sti(i)))
@@ -87,7 +88,7 @@ static void fld_sti(struct cpu *cpu, const struct insn *i)
     else
         load(cpu, i, *x87_st(cpu, x87_sti(i)), 0);
 }
-X87_OP(fld_sti)
+OP_FORM_ONE(fld_sti)
 
 /* A constant between `down` and the next number up; `nearest` is one of the two. */
 static inline void load_constant(struct cpu *cpu, const struct insn *i, uint16_t exp, uint64_t down, bool nearest_is_up)
@@ -99,30 +100,30 @@ static inline void load_constant(struct cpu *cpu, const struct insn *i, uint16_t
 }
 
 #define CONSTANT(name, exp, down, nearest_is_up) \
-    static void name(struct cpu *cpu, const struct insn *i) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
     { \
         load_constant(cpu, i, exp, UINT64_C(down), nearest_is_up); \
     } \
-    X87_OP(name)
+    OP_FORM_ONE(name)
 CONSTANT(fldl2t, 0x4000, 0xd49a784bcd1b8afe, false)
 CONSTANT(fldl2e, 0x3fff, 0xb8aa3b295c17f0bb, true)
 CONSTANT(fldpi, 0x4000, 0xc90fdaa22168c234, true)
 CONSTANT(fldlg2, 0x3ffd, 0x9a209a84fbcff798, true)
 CONSTANT(fldln2, 0x3ffe, 0xb17217f7d1cf79ab, true)
 
-static void fld1(struct cpu *cpu, const struct insn *i)
+static void fld1_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     load(cpu, i, float80_make(FLOAT80_BIAS, FLOAT80_INT), 0);
 }
-X87_OP(fld1)
+OP_FORM_ONE(fld1)
 
-static void fldz(struct cpu *cpu, const struct insn *i)
+static void fldz_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     load(cpu, i, float80_make(0, 0), 0);
 }
-X87_OP(fldz)
+OP_FORM_ONE(fldz)
 
 /* --- Stores ---------------------------------------------------------------------------------------------------------- */
 
@@ -177,11 +178,11 @@ static inline void store_int(struct cpu *cpu, const struct insn *i, unsigned osi
 }
 
 #define STORE(name, call) \
-    static void name(struct cpu *cpu, const struct insn *i) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
     { \
         call; \
     } \
-    X87_OP(name)
+    OP_FORM_ONE(name)
 STORE(fst_m32, store_f32(cpu, i, false))
 STORE(fstp_m32, store_f32(cpu, i, true))
 STORE(fst_m64, store_f64(cpu, i, false))
@@ -208,7 +209,7 @@ static inline void store_image(struct cpu *cpu, const struct insn *i, const uint
         x87_pop(cpu);
 }
 
-static void fstp_m80(struct cpu *cpu, const struct insn *i)
+static void fstp_m80_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t image[10];
     x87_wait(cpu);
@@ -216,9 +217,9 @@ static void fstp_m80(struct cpu *cpu, const struct insn *i)
     x87_pack(image, empty ? float80_indefinite() : *x87_st(cpu, 0));
     store_image(cpu, i, image, empty ? UNDERFLOW_FLAGS : 0);
 }
-X87_OP(fstp_m80)
+OP_FORM_ONE(fstp_m80)
 
-static void fbstp(struct cpu *cpu, const struct insn *i)
+static void fbstp_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t image[FLOAT80_BCD_SIZE];
     unsigned flags;
@@ -232,7 +233,7 @@ static void fbstp(struct cpu *cpu, const struct insn *i)
     }
     store_image(cpu, i, image, flags);
 }
-X87_OP(fbstp)
+OP_FORM_ONE(fbstp)
 
 /* --- Between registers -------------------------------------------------------------------------------------------------- */
 
@@ -258,7 +259,7 @@ STORE(fst_sti, store_reg(cpu, i, false))
 STORE(fstp_sti, store_reg(cpu, i, true))
 STORE(fstpnce, store_reg(cpu, i, true))
 
-static void fxch(struct cpu *cpu, const struct insn *i)
+static void fxch_fn(struct cpu *cpu, const struct insn *i)
 {
     unsigned n = x87_sti(i);
     x87_wait(cpu);
@@ -277,4 +278,4 @@ static void fxch(struct cpu *cpu, const struct insn *i)
     *x87_st(cpu, 0) = *x87_st(cpu, n);
     *x87_st(cpu, n) = v;
 }
-X87_OP(fxch)
+OP_FORM_ONE(fxch)

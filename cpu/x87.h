@@ -10,14 +10,6 @@
 #include "cpu/float80.h"
 #include "cpu/mem.h"
 
-/* All forms of an operation that has one handler, of the same name or another. */
-#define X87_OP(name_) X87_OP_BY(name_, name_)
-#define X87_OP_BY(name_, fn) \
-    const struct op op_##name_ = { \
-        .name = #name_, \
-        .v = { { { fn, fn }, { fn, fn } }, { { fn, fn }, { fn, fn } }, { { fn, fn }, { fn, fn } }, { { fn, fn }, { fn, fn } } }, \
-    };
-
 /* Exceptions that, unmasked, keep a result out of a register; and out of memory. */
 #define X87_BLOCK_REG (FPU_IE | FPU_DE | FPU_ZE)
 #define X87_BLOCK_MEM (X87_BLOCK_REG | FPU_OE | FPU_UE)
