@@ -70,7 +70,7 @@ static void maskmovq_fn(struct cpu *cpu, const struct insn *i)
 
     for (unsigned n = 0; n < 8; n++)
         lanes |= (uint32_t)(mask >> (8 * n + 7) & 1) << n;
-    vec_store_lanes(cpu, i, vec_maskmov_ea(cpu, i), &v, lanes, 1);
+    vec_store_lanes(cpu, i, insn_ea(cpu, i), &v, lanes, 1);
     x87_enter_mmx(cpu);
 }
 VEC_OP_MEM(maskmovq, maskmovq_fn, maskmovq_fn)

@@ -170,6 +170,6 @@ static void maskmovdqu_fn(struct cpu *cpu, const struct insn *i)
 
     for (unsigned n = 0; n < 16; n++)
         lanes |= (uint32_t)(mask->s8[L8(n)] < 0) << n;
-    vec_store_lanes(cpu, i, vec_maskmov_ea(cpu, i), &cpu->v[i->reg], lanes, 1);
+    vec_store_lanes(cpu, i, insn_ea(cpu, i), &cpu->v[i->reg], lanes, 1);
 }
 VEC_OP_MEM(maskmovdqu, maskmovdqu_fn, maskmovdqu_fn)

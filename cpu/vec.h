@@ -88,11 +88,6 @@ VEC_INLINE void vec_store(struct cpu *cpu, const union vec *v, uint64_t addr, un
 void vec_load_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, union vec *v, uint32_t lanes, unsigned size);
 void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const union vec *v, uint32_t lanes,
                      unsigned size);
-/* Offset of what MASKMOVQ and MASKMOVDQU write: DI, EDI or RDI. */
-VEC_INLINE uint64_t vec_maskmov_ea(const struct cpu *cpu, const struct insn *i)
-{
-    return reg_get(cpu, R_RDI, i->asize);
-}
 
 /* --- XMM and YMM operands ------------------------------------------------------------------------------------------- */
 
