@@ -1,6 +1,7 @@
 /*
- * The interrupt bus: picks the local APICs that a message addresses, carries EOIs to the I/O APICs, and answers the memory
- * window at 0xfee00000 (Intel SDM volume 3, chapter 11 "APIC", sections on message signalled interrupts and IPIs).
+ * The interrupt bus: picks the local APICs that a message addresses, carries EOIs to the I/O APICs, and answers the
+ * memory window at 0xfee00000 (Intel SDM volume 3, chapter 11 "APIC", sections on message signalled interrupts and
+ * IPIs).
  *
  * Lowest-priority delivery goes round the addressed processors, as chipsets do that know no priorities. A message that
  * nobody accepts is lost, which the bus returns.
@@ -23,14 +24,14 @@ struct eoi_listener {
 struct apic_bus {
     struct device dev;
     struct mem_region window;
-    GPtrArray *targets;   /* struct apic_target by index; may have NULLs */
+    GPtrArray *targets;    /* struct apic_target by index; may have NULLs */
     GArray *eoi_listeners; /* struct eoi_listener */
     int (*pic_acknowledge)(struct device *pic);
     struct device *pic;
     uint32_t last_lowest; /* index of the processor that took the last lowest-priority message */
 };
 
-/* --- Messages ------------------------------------------------------------------------------------------------------------ */
+/* --- Messages --------------------------------------------------------------------------------- */
 
 static bool deliver_lowest(struct apic_bus *b, const struct apic_message *msg)
 {
@@ -108,7 +109,7 @@ void apic_bus_eoi(struct machine *m, uint8_t vector)
     }
 }
 
-/* --- Wiring ---------------------------------------------------------------------------------------------------------------- */
+/* --- Wiring ----------------------------------------------------------------------------------- */
 
 void apic_bus_attach(struct machine *m, unsigned index, struct apic_target *t)
 {
@@ -151,7 +152,7 @@ void apic_bus_unlisten_eoi(struct machine *m, apic_eoi_fn *fn, void *opaque)
     }
 }
 
-/* --- Window ---------------------------------------------------------------------------------------------------------------- */
+/* --- Window ----------------------------------------------------------------------------------- */
 
 /* The local APIC of the processor that makes this access, or NULL. */
 static struct apic_target *own_target(struct apic_bus *b)
@@ -185,7 +186,7 @@ static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 
 static const struct mem_ops window_ops = { .read = window_read, .write = window_write, .impl = { .min = 1, .max = 4 } };
 
-/* --- Device ------------------------------------------------------------------------------------------------------------------ */
+/* --- Device ----------------------------------------------------------------------------------- */
 
 static bool realize(struct device *d, GError **err)
 {
@@ -193,7 +194,8 @@ static bool realize(struct device *d, GError **err)
     g_assert(!d->machine->apic_bus);
     b->targets = g_ptr_array_new();
     b->eoi_listeners = g_array_new(FALSE, FALSE, sizeof(struct eoi_listener));
-    mem_init_io(&b->window, NULL, &window_ops, b, "apic", APIC_WINDOW_SIZE); /* no owner: a device's MSI may come any time */
+    mem_init_io(&b->window, NULL, &window_ops, b, "apic",
+                APIC_WINDOW_SIZE); /* no owner: a device's MSI may come any time */
     mem_map(&d->machine->memory_root, APIC_DEFAULT_BASE, &b->window, 1);
     d->machine->apic_bus = b;
     return true;

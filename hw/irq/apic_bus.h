@@ -32,13 +32,13 @@ enum apic_delivery {
 };
 
 struct apic_message {
-    uint32_t dest;   /* APIC id, or a logical destination */
+    uint32_t dest; /* APIC id, or a logical destination */
     bool logical;
-    bool wide;       /* dest has 32 bits (from an x2APIC's ICR): broadcast is ~0; otherwise 8, broadcast 0xff */
+    bool wide;        /* dest has 32 bits (from an x2APIC's ICR): broadcast is ~0; otherwise 8, broadcast 0xff */
     uint8_t delivery; /* enum apic_delivery; reserved values are dropped */
     uint8_t vector;
     bool level_triggered;
-    bool assert;      /* false: INIT level de-assert */
+    bool assert; /* false: INIT level de-assert */
 };
 
 /* To all local APICs that it addresses; one of them if it is APIC_LOWEST. True if one accepted it. */
@@ -46,7 +46,7 @@ bool apic_bus_deliver(struct machine *m, const struct apic_message *msg);
 /* A device's memory write to 0xfee00000..0xfeefffff. False if nobody accepted it. */
 bool msi_deliver(struct machine *m, uint64_t addr, uint32_t data);
 
-/* --- For local APICs ------------------------------------------------------------------------------------------ */
+/* --- For local APICs -------------------------------------------------------------------------- */
 
 /* Embedded in the local APIC; the bus knows it by its index, the vCPU's. */
 struct apic_target {
@@ -64,7 +64,7 @@ void apic_bus_broadcast(struct machine *m, const struct apic_message *msg, int e
 /* The INTA cycles of an ExtINT: asks the PIC that the board connected; -1 if there is none. */
 int apic_bus_inta(struct machine *m);
 
-/* --- For boards and I/O APICs --------------------------------------------------------------------------------- */
+/* --- For boards and I/O APICs ----------------------------------------------------------------- */
 
 /* Who answers INTA: i8259_acknowledge. */
 void apic_bus_set_pic(struct machine *m, int (*acknowledge)(struct device *pic), struct device *pic);

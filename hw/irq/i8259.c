@@ -1,10 +1,10 @@
 /*
- * Two cascaded Intel 8259A programmable interrupt controllers as the PIIX has them (datasheets 231468-003 and 290550-002,
- * section 4.2), with the edge/level control registers ELCR1/2 in place of ICW1's LTIM.
+ * Two cascaded Intel 8259A programmable interrupt controllers as the PIIX has them (datasheets 231468-003 and
+ * 290550-002, section 4.2), with the edge/level control registers ELCR1/2 in place of ICW1's LTIM.
  *
- * As in the PIIX, the cascade on IR2 is hardwired: what ICW3 says is kept and not used, and the MCS-80 mode does not exist.
- * An edge request is dropped when its input falls before it is acknowledged, as the datasheet has it; the processor that
- * acknowledges nothing gets a spurious IR7.
+ * As in the PIIX, the cascade on IR2 is hardwired: what ICW3 says is kept and not used, and the MCS-80 mode does not
+ * exist. An edge request is dropped when its input falls before it is acknowledged, as the datasheet has it; the
+ * processor that acknowledges nothing gets a spurious IR7.
  *
  * All under the VM lock.
  */
@@ -33,14 +33,14 @@
 enum expect { EXPECT_OCW1, EXPECT_ICW2, EXPECT_ICW3, EXPECT_ICW4 };
 
 struct pic {
-    uint8_t lines;   /* inputs as they are */
-    uint8_t edges;   /* rising edges not yet acknowledged */
-    uint8_t elcr;    /* 1: level-triggered */
+    uint8_t lines; /* inputs as they are */
+    uint8_t edges; /* rising edges not yet acknowledged */
+    uint8_t elcr;  /* 1: level-triggered */
     uint8_t imr, isr;
     uint8_t icw1, icw2, icw3, icw4;
-    uint8_t expect;  /* enum expect */
-    uint8_t lowest;  /* the IR of lowest priority; 7 unless rotated */
-    bool ready;      /* initialized since power-on and not being initialized now */
+    uint8_t expect; /* enum expect */
+    uint8_t lowest; /* the IR of lowest priority; 7 unless rotated */
+    bool ready;     /* initialized since power-on and not being initialized now */
     bool rotate_aeoi;
     bool special_mask;
     bool read_isr;
@@ -175,7 +175,7 @@ void i8259_set_output(struct device *pic, struct irq_line intr)
     container_of(pic, struct i8259, dev)->intr = intr;
 }
 
-/* --- Registers ----------------------------------------------------------------------------------------------------- */
+/* --- Registers -------------------------------------------------------------------------------- */
 
 static void write_icw1(struct pic *c, uint8_t value)
 {
@@ -236,9 +236,7 @@ static void write_data(struct pic *c, uint8_t value)
 {
     bool icw4 = c->icw1 & ICW1_IC4;
     switch (c->expect) {
-    case EXPECT_OCW1:
-        c->imr = value;
-        return;
+    case EXPECT_OCW1: c->imr = value; return;
     case EXPECT_ICW2:
         c->icw2 = value & 0xf8;
         c->expect = !(c->icw1 & ICW1_SNGL) ? EXPECT_ICW3 : icw4 ? EXPECT_ICW4 : EXPECT_OCW1;
@@ -329,7 +327,7 @@ static const struct mem_ops port_ops[2] = {
 };
 static const struct mem_ops elcr_ops = { .read = elcr_read, .write = elcr_write, .impl = { .min = 1, .max = 1 } };
 
-/* --- Device ---------------------------------------------------------------------------------------------------------- */
+/* --- Device ----------------------------------------------------------------------------------- */
 
 static bool realize(struct device *d, GError **err)
 {

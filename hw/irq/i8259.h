@@ -1,5 +1,6 @@
 /*
- * The pair of 8259A interrupt controllers of a PC, with the edge/level control registers of the PIIX. All under the VM lock.
+ * The pair of 8259A interrupt controllers of a PC, with the edge/level control registers of the PIIX. All under the VM
+ * lock.
  */
 #ifndef HW_IRQ_I8259_H
 #define HW_IRQ_I8259_H
@@ -15,7 +16,8 @@ extern const struct device_type i8259_type; /* "isa-i8259" */
 struct irq_line i8259_input(struct device *pic, int n);
 /* INTR: high while the master asks for an acknowledge. Wired before reset. */
 void i8259_set_output(struct device *pic, struct irq_line intr);
-/* The processor's two INTA cycles: takes the highest request into service. Always a vector: IR7's when it was spurious. */
+/* The processor's two INTA cycles: takes the highest request into service. Always a vector: IR7's when it was spurious.
+ */
 int i8259_acknowledge(struct device *pic);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * I/O APIC: Intel 82093AA (datasheet 290566-001) with the EOI register of version 0x20, as in the ICH.
  *
- * Pin polarity is kept and has no effect: a wire here says whether the interrupt is asserted, not its voltage. Delivery is
- * instant, so the delivery status bit always reads idle. An edge on a masked pin is ignored, as the datasheet has it.
+ * Pin polarity is kept and has no effect: a wire here says whether the interrupt is asserted, not its voltage. Delivery
+ * is instant, so the delivery status bit always reads idle. An edge on a masked pin is ignored, as the datasheet has
+ * it.
  *
  * All under the VM lock.
  */
@@ -111,7 +112,7 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
     }
 }
 
-/* --- Registers ----------------------------------------------------------------------------------------------------------- */
+/* --- Registers -------------------------------------------------------------------------------- */
 
 static uint32_t read_register(const struct ioapic *s)
 {
@@ -175,7 +176,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 static const struct mem_ops mmio_ops = { .read = mmio_read, .write = mmio_write, .impl = { .min = 1, .max = 4 } };
 
-/* --- Device ---------------------------------------------------------------------------------------------------------------- */
+/* --- Device ----------------------------------------------------------------------------------- */
 
 static bool realize(struct device *d, GError **err)
 {

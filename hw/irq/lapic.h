@@ -1,6 +1,7 @@
 /*
- * Local APIC, one device per processor, with xAPIC, x2APIC and TSC deadline. Needs the apic-bus, and machine->cpus[index]
- * whose apic and apic_ops it fills in at realize. All under the VM lock, but for struct cpu_apic_ops, which takes it itself.
+ * Local APIC, one device per processor, with xAPIC, x2APIC and TSC deadline. Needs the apic-bus, and
+ * machine->cpus[index] whose apic and apic_ops it fills in at realize. All under the VM lock, but for struct
+ * cpu_apic_ops, which takes it itself.
  */
 #ifndef HW_IRQ_LAPIC_H
 #define HW_IRQ_LAPIC_H

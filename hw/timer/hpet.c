@@ -3,9 +3,9 @@
  * 64-bit timers that all can be periodic, legacy replacement, level and edge triggering. No FSB delivery.
  *
  * An edge-triggered timer keeps its wire high until its next interrupt, so that an 8259A finds it when it acknowledges.
- * A 32-bit one-shot timer also interrupts when the lower half of the counter wraps, as the specification has it. Timers in
- * the past fire when the counter comes round again, as in the chip. A period below 10 us interrupts only every so many
- * periods: no processor could follow, and the main loop would do nothing else.
+ * A 32-bit one-shot timer also interrupts when the lower half of the counter wraps, as the specification has it. Timers
+ * in the past fire when the counter comes round again, as in the chip. A period below 10 us interrupts only every so
+ * many periods: no processor could follow, and the main loop would do nothing else.
  *
  * All under the VM lock.
  */
@@ -59,8 +59,8 @@ struct hpet {
     struct mem_region mmio;
     uint8_t timers;
     uint32_t intcap;
-    uint32_t conf;   /* CONF_* */
-    uint32_t status; /* bit per level-triggered timer */
+    uint32_t conf;    /* CONF_* */
+    uint32_t status;  /* bit per level-triggered timer */
     uint64_t counter; /* while stopped */
     uint64_t start;   /* tick of virtual time at which a running counter would have been 0 */
     struct hpet_timer timer[TIMERS_MAX];
@@ -76,7 +76,7 @@ static uint64_t counter(const struct hpet *s)
     return clock_ticks(clock_now(s->dev.machine->clock), HZ) - s->start;
 }
 
-/* --- Outputs ---------------------------------------------------------------------------------------------------------- */
+/* --- Outputs ---------------------------------------------------------------------------------- */
 
 static unsigned index_of(const struct hpet_timer *t)
 {
@@ -111,7 +111,8 @@ static void update_outputs(struct hpet *s)
             irq_set(&s->out[i], !!(level & 1u << i));
 }
 
-/* Before a change of route or trigger mode: an old edge must not rise again elsewhere. A level lasts as long as its status. */
+/* Before a change of route or trigger mode: an old edge must not rise again elsewhere. A level lasts as long as its
+ * status. */
 static void drop_edge(struct hpet_timer *t)
 {
     t->out = t->hpet->status & 1u << index_of(t);
@@ -149,7 +150,7 @@ void hpet_set_output(struct device *hpet, int gsi, struct irq_line line)
     container_of(hpet, struct hpet, dev)->out[gsi] = line;
 }
 
-/* --- Timers ------------------------------------------------------------------------------------------------------------- */
+/* --- Timers ----------------------------------------------------------------------------------- */
 
 static uint64_t size_mask(const struct hpet_timer *t)
 {
@@ -204,7 +205,7 @@ static void arm_all(struct hpet *s)
         arm(&s->timer[i], now);
 }
 
-/* --- Registers ------------------------------------------------------------------------------------------------------------ */
+/* --- Registers -------------------------------------------------------------------------------- */
 
 static uint64_t capabilities(const struct hpet *s)
 {
@@ -296,9 +297,7 @@ static void write_register(struct hpet *s, unsigned reg, uint64_t value, uint64_
         if (mask & UINT32_MAX)
             write_conf(s, value);
         return;
-    case REG_STATUS:
-        write_status(s, value & mask);
-        return;
+    case REG_STATUS: write_status(s, value & mask); return;
     case REG_COUNTER:
         if (s->conf & CONF_ENABLE)
             log_guest_error("hpet", "counter written while it runs");
@@ -335,7 +334,7 @@ static const struct mem_ops mmio_ops = {
     .impl = { .min = 4, .max = 8 },
 };
 
-/* --- Device ----------------------------------------------------------------------------------------------------------------- */
+/* --- Device ----------------------------------------------------------------------------------- */
 
 static bool realize(struct device *d, GError **err)
 {

@@ -13,8 +13,8 @@
 extern const struct device_type hpet_type; /* "hpet"; properties timers (3..32), hpet-intcap */
 
 /*
- * Outputs by global interrupt number: the ones of hpet-intcap, and 0 and 8, which carry the PIT's and the RTC's interrupt
- * or, under legacy replacement, timers 0 and 1. Wired before reset.
+ * Outputs by global interrupt number: the ones of hpet-intcap, and 0 and 8, which carry the PIT's and the RTC's
+ * interrupt or, under legacy replacement, timers 0 and 1. Wired before reset.
  */
 void hpet_set_output(struct device *hpet, int gsi, struct irq_line line);
 /* Where the PIT's (0) and the RTC's (1) outputs go when there is an HPET. */

@@ -2,8 +2,9 @@
  * Intel 8254 programmable interval timer (datasheet 231164-005) with its three channels on one 1.193182 MHz clock.
  *
  * Nothing counts: a channel remembers at which tick of virtual time its counting element (CE) was loaded with which
- * count, and what it would hold now is computed when somebody asks. A host timer runs for channel 0's OUT alone. In mode
- * 2, the one tick for which OUT is low is not shown on the IRQ 0 wire at its time: the wire falls and rises at its end.
+ * count, and what it would hold now is computed when somebody asks. A host timer runs for channel 0's OUT alone. In
+ * mode 2, the one tick for which OUT is low is not shown on the IRQ 0 wire at its time: the wire falls and rises at its
+ * end.
  *
  * Not modelled: what a chip does that was given a count of 1 in modes 2 and 3 (taken as 2), and what CE holds before a
  * count was ever written (0).
@@ -62,7 +63,7 @@ static uint64_t ticks_now(const struct i8254 *s)
     return clock_ticks(clock_now(s->dev.machine->clock), I8254_HZ);
 }
 
-/* --- Counting element -------------------------------------------------------------------------------------------------- */
+/* --- Counting element ------------------------------------------------------------------------- */
 
 static uint32_t modulus(const struct channel *c)
 {
@@ -136,15 +137,13 @@ static uint32_t channel_value(const struct channel *c, uint64_t t)
     uint64_t e = elapsed(c, t);
     uint32_t m = modulus(c), n = c->initial, r;
     switch (c->mode) {
-    case 2:
-        return (n - (uint32_t)(e % n)) % m;
+    case 2: return (n - (uint32_t)(e % n)) % m;
     case 3:
         r = e % n;
         if (r >= high_half(n))
             r -= high_half(n);
         return ((n & ~1u) - 2 * r) % m;
-    default:
-        return (n + m - (uint32_t)(e % m)) % m;
+    default: return (n + m - (uint32_t)(e % m)) % m;
     }
 }
 
@@ -165,7 +164,7 @@ static uint64_t next_edge(const struct channel *c, uint64_t t)
     }
 }
 
-/* --- OUT of channel 0 ------------------------------------------------------------------------------------------------------ */
+/* --- OUT of channel 0 ------------------------------------------------------------------------- */
 
 static void set_irq(struct i8254 *s, bool level)
 {
@@ -199,7 +198,8 @@ static void on_edge(void *opaque)
     update_irq(s, t);
 }
 
-/* Before anything is changed at tick t: shows an edge for which the timer was too late, then brings channels to date. */
+/* Before anything is changed at tick t: shows an edge for which the timer was too late, then brings channels to date.
+ */
 static void settle(struct i8254 *s, uint64_t t)
 {
     if (s->edge_at <= t)
@@ -216,7 +216,7 @@ static struct channel channel_at(const struct i8254 *s, unsigned n, uint64_t t)
     return c;
 }
 
-/* --- Programming -------------------------------------------------------------------------------------------------------------- */
+/* --- Programming ------------------------------------------------------------------------------ */
 
 /* A complete count was written at tick t. */
 static void start_count(struct channel *c, uint64_t t, uint16_t raw)
@@ -314,8 +314,9 @@ static void write_control(struct i8254 *s, uint64_t t, uint8_t value)
         latch_count(c, t);
         return;
     }
-    *c = (struct channel){ .mode = mode > 5 ? mode - 4 : mode, .rw = rw, .bcd = value & 1, .gate = c->gate,
-                           .null_count = true };
+    *c = (struct channel){
+        .mode = mode > 5 ? mode - 4 : mode, .rw = rw, .bcd = value & 1, .gate = c->gate, .null_count = true
+    };
 }
 
 static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -357,7 +358,7 @@ static uint64_t pit_read(void *opaque, uint64_t offset, unsigned size)
 
 static const struct mem_ops port_ops = { .read = pit_read, .write = pit_write, .impl = { .min = 1, .max = 1 } };
 
-/* --- Pins ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Pins ------------------------------------------------------------------------------------- */
 
 void i8254_set_irq(struct device *pit, struct irq_line irq)
 {
@@ -407,7 +408,7 @@ bool i8254_out(struct device *pit, unsigned channel)
     return channel_out(&c, t);
 }
 
-/* --- Device ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Device ----------------------------------------------------------------------------------- */
 
 static bool realize(struct device *d, GError **err)
 {
@@ -456,28 +457,17 @@ static bool post_load(void *instance, uint8_t version, GError **err)
 }
 
 static const struct state_field channel_fields[] = {
-    STATE_FIELD(STATE_U8, struct channel, mode),
-    STATE_FIELD(STATE_U8, struct channel, rw),
-    STATE_FIELD(STATE_BOOL, struct channel, bcd),
-    STATE_FIELD(STATE_BOOL, struct channel, gate),
-    STATE_FIELD(STATE_BOOL, struct channel, write_msb),
-    STATE_FIELD(STATE_BOOL, struct channel, read_msb),
-    STATE_FIELD(STATE_U8, struct channel, write_low),
-    STATE_FIELD(STATE_U8, struct channel, latched),
-    STATE_FIELD(STATE_U16, struct channel, latch),
-    STATE_FIELD(STATE_BOOL, struct channel, status_latched),
-    STATE_FIELD(STATE_U8, struct channel, status),
-    STATE_FIELD(STATE_BOOL, struct channel, has_count),
-    STATE_FIELD(STATE_BOOL, struct channel, null_count),
-    STATE_FIELD(STATE_BOOL, struct channel, loading),
-    STATE_FIELD(STATE_BOOL, struct channel, loaded),
-    STATE_FIELD(STATE_BOOL, struct channel, held),
-    STATE_FIELD(STATE_U32, struct channel, count),
-    STATE_FIELD(STATE_U32, struct channel, initial),
-    STATE_FIELD(STATE_U64, struct channel, load_at),
-    STATE_FIELD(STATE_U64, struct channel, start),
-    STATE_FIELD(STATE_U64, struct channel, elapsed),
-    STATE_FIELDS_END,
+    STATE_FIELD(STATE_U8, struct channel, mode),         STATE_FIELD(STATE_U8, struct channel, rw),
+    STATE_FIELD(STATE_BOOL, struct channel, bcd),        STATE_FIELD(STATE_BOOL, struct channel, gate),
+    STATE_FIELD(STATE_BOOL, struct channel, write_msb),  STATE_FIELD(STATE_BOOL, struct channel, read_msb),
+    STATE_FIELD(STATE_U8, struct channel, write_low),    STATE_FIELD(STATE_U8, struct channel, latched),
+    STATE_FIELD(STATE_U16, struct channel, latch),       STATE_FIELD(STATE_BOOL, struct channel, status_latched),
+    STATE_FIELD(STATE_U8, struct channel, status),       STATE_FIELD(STATE_BOOL, struct channel, has_count),
+    STATE_FIELD(STATE_BOOL, struct channel, null_count), STATE_FIELD(STATE_BOOL, struct channel, loading),
+    STATE_FIELD(STATE_BOOL, struct channel, loaded),     STATE_FIELD(STATE_BOOL, struct channel, held),
+    STATE_FIELD(STATE_U32, struct channel, count),       STATE_FIELD(STATE_U32, struct channel, initial),
+    STATE_FIELD(STATE_U64, struct channel, load_at),     STATE_FIELD(STATE_U64, struct channel, start),
+    STATE_FIELD(STATE_U64, struct channel, elapsed),     STATE_FIELDS_END,
 };
 
 static const struct state_field fields[] = {

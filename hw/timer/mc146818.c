@@ -2,12 +2,12 @@
  * MC146818A real-time clock with CMOS memory as in the PIIX4 (datasheets ADI-856R2 and 290562-001 section 9): 128 bytes
  * behind ports 0x70/0x71 and another 128 behind 0x72/0x73, with the century in byte 0x32.
  *
- * Nothing ticks: the guest's time is the host's wall time plus an offset that the guest sets by writing the clock. While the
- * guest holds the clock (SET, divider reset) the registers are plain memory. Flags of register C are computed from the time
- * that went by since they were last looked at; a host timer runs only for an interrupt that is enabled.
+ * Nothing ticks: the guest's time is the host's wall time plus an offset that the guest sets by writing the clock.
+ * While the guest holds the clock (SET, divider reset) the registers are plain memory. Flags of register C are computed
+ * from the time that went by since they were last looked at; a host timer runs only for an interrupt that is enabled.
  *
- * Not modelled: the square wave pin, daylight saving, the fast time bases (which count as 32768 Hz), dates that do not exist
- * (they are normalised when the clock starts).
+ * Not modelled: the square wave pin, daylight saving, the fast time bases (which count as 32768 Hz), dates that do not
+ * exist (they are normalised when the clock starts).
  *
  * All under the VM lock.
  */
@@ -17,8 +17,24 @@
 #include "hw/core/machine.h"
 #include "hw/core/state.h"
 
-enum { SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKDAY, DAY, MONTH, YEAR,
-       REG_A, REG_B, REG_C, REG_D, CENTURY = 0x32, BANK_SIZE = 0x80 };
+enum {
+    SECONDS,
+    SECONDS_ALARM,
+    MINUTES,
+    MINUTES_ALARM,
+    HOURS,
+    HOURS_ALARM,
+    WEEKDAY,
+    DAY,
+    MONTH,
+    YEAR,
+    REG_A,
+    REG_B,
+    REG_C,
+    REG_D,
+    CENTURY = 0x32,
+    BANK_SIZE = 0x80
+};
 
 #define REG_A_UIP 0x80
 #define REG_B_SET 0x80
@@ -49,14 +65,14 @@ struct mc146818 {
     uint8_t ram[2 * BANK_SIZE];
     /* Guest's time is the wall's plus this; offset_ns is 0..10^9-1. */
     int64_t offset_s, offset_ns;
-    uint8_t weekday_shift;  /* 0..6: how far the guest's weekday is ahead of the date's */
-    int64_t checked;        /* UF and AF are known up to this second of the guest's time */
-    uint64_t periods;       /* PF is known up to this period of virtual time */
+    uint8_t weekday_shift; /* 0..6: how far the guest's weekday is ahead of the date's */
+    int64_t checked;       /* UF and AF are known up to this second of the guest's time */
+    uint64_t periods;      /* PF is known up to this period of virtual time */
     struct timer timer;
     struct irq_line irq;
 };
 
-/* --- Calendar: proleptic Gregorian, days since 1970-01-01 --------------------------------------------------------------- */
+/* --- Calendar: proleptic Gregorian, days since 1970-01-01 ------------------------------------- */
 
 static int64_t floor_div(int64_t a, int64_t b)
 {
@@ -82,7 +98,7 @@ static void date_from_days(int64_t days, int64_t *year, unsigned *month, unsigne
     *year = era * 400 + y + (*month < 3);
 }
 
-/* --- Registers and time ---------------------------------------------------------------------------------------------------- */
+/* --- Registers and time ----------------------------------------------------------------------- */
 
 static bool divider_runs(const struct mc146818 *s)
 {
@@ -156,15 +172,17 @@ static void fill_registers(struct mc146818 *s)
 static void take_registers(struct mc146818 *s)
 {
     const uint8_t *r = s->ram;
-    int64_t days = days_from_date(decode(s, r[CENTURY]) * 100 + decode(s, r[YEAR]), decode(s, r[MONTH]), decode(s, r[DAY]));
-    int64_t t = days * SECONDS_PER_DAY + decode_hour(s, r[HOURS]) * 3600 + decode(s, r[MINUTES]) * 60 + decode(s, r[SECONDS]);
+    int64_t days =
+        days_from_date(decode(s, r[CENTURY]) * 100 + decode(s, r[YEAR]), decode(s, r[MONTH]), decode(s, r[DAY]));
+    int64_t t =
+        days * SECONDS_PER_DAY + decode_hour(s, r[HOURS]) * 3600 + decode(s, r[MINUTES]) * 60 + decode(s, r[SECONDS]);
     int64_t ns;
     s->offset_s += t - guest_time(s, &ns);
     s->checked = t;
     s->weekday_shift = (decode(s, r[WEEKDAY]) + 6 + 7 - date_weekday(floor_div(t, SECONDS_PER_DAY))) % 7;
 }
 
-/* --- Flags and interrupts ---------------------------------------------------------------------------------------------------- */
+/* --- Flags and interrupts --------------------------------------------------------------------- */
 
 #define NO_ALARM INT64_MAX
 
@@ -267,7 +285,7 @@ static void on_timer(void *opaque)
     update(opaque);
 }
 
-/* --- Ports -------------------------------------------------------------------------------------------------------------------- */
+/* --- Ports ------------------------------------------------------------------------------------ */
 
 static bool is_clock_byte(unsigned n)
 {
@@ -290,8 +308,7 @@ static uint8_t read_byte(struct mc146818 *s, unsigned n)
         s->ram[REG_C] = 0;
         update(s);
         return value;
-    default:
-        return s->ram[n];
+    default: return s->ram[n];
     }
 }
 
@@ -354,15 +371,9 @@ static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
         s->index = value & (BANK_SIZE - 1);
         s->nmi_masked = value & 0x80;
         break;
-    case 1:
-        write_byte(s, s->index, value);
-        break;
-    case 2:
-        s->extended_index = value & (BANK_SIZE - 1);
-        break;
-    case 3:
-        s->ram[BANK_SIZE + s->extended_index] = value;
-        break;
+    case 1: write_byte(s, s->index, value); break;
+    case 2: s->extended_index = value & (BANK_SIZE - 1); break;
+    case 3: s->ram[BANK_SIZE + s->extended_index] = value; break;
     }
 }
 
@@ -390,7 +401,7 @@ void mc146818_set_irq(struct device *rtc, struct irq_line irq)
     container_of(rtc, struct mc146818, dev)->irq = irq;
 }
 
-/* --- Device --------------------------------------------------------------------------------------------------------------------- */
+/* --- Device ----------------------------------------------------------------------------------- */
 
 static bool realize(struct device *d, GError **err)
 {
@@ -457,7 +468,9 @@ static const struct state_field fields[] = {
     STATE_FIELDS_END,
 };
 
-static const struct state_table state = { .name = "mc146818rtc", .version = 1, .fields = fields, .post_load = post_load };
+static const struct state_table state = {
+    .name = "mc146818rtc", .version = 1, .fields = fields, .post_load = post_load
+};
 
 const struct device_type mc146818_type = {
     .name = "mc146818rtc",
