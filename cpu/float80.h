@@ -8,8 +8,7 @@
  * bits that the operation adds: FPU_IE .. FPU_PE, FPU_C1, and the other condition codes where said. Condition codes not
  * returned are to be cleared (FPU_C1 always) or kept (the rest), as the instruction has it. With an exception unmasked
  * in the control word:
- *   FPU_IE, FPU_DE, FPU_ZE  what is written to the result is meaningless: the instruction must not store it. FPU_IE|FPU_DE
- *                           also tells not to change the condition codes of a comparison.
+ *   FPU_IE, FPU_DE, FPU_ZE  what is written to the result is meaningless: the instruction must not store it.
  *   FPU_OE, FPU_UE          an 80-bit result has its exponent biased as the manual says and is to be stored; a result in
  *                           a memory format is meaningless.
  * Stack faults, tags and the busy and summary bits are the caller's. Results may be the same object as operands. No function
@@ -105,7 +104,10 @@ float80_unary float80_sqrt;
 float80_unary float80_round;
 /* FSCALE: a * 2^trunc(b). */
 float80_binary float80_scale;
-/* FPREM (truncating) and FPREM1 (to nearest): a rem b. FPU_C2: incomplete; else C0, C3, C1 are quotient bits 2, 1, 0. */
+/*
+ * FPREM (truncating) and FPREM1 (to nearest): a rem b. FPU_C2: incomplete; else C0, C3, C1 are quotient
+ * bits 2, 1, 0, of which C0 and C3 mean nothing if there is none (NaNs, FPU_IE, unmasked FPU_DE).
+ */
 float80_binary float80_prem, float80_prem1;
 /* FCOM and FUCOM: C3, C2, C0 as the manual's table. The quiet one is invalid for signalling NaNs only. */
 unsigned float80_compare(struct float80 a, struct float80 b, uint16_t cw);

@@ -127,22 +127,22 @@ UNARY_PUSH(float80_extract, "fxtract", FLAGS_RESULT)
 UNARY_PUSH(float80_sincos, "fsincos", FLAGS_RESULT | FPU_C2)
 UNARY_PUSH(float80_tan, "fptan", FLAGS_RESULT | FPU_C2)
 
-STORE(native_to_f32, uint32_t, "fsts")
-STORE(native_to_f64, uint64_t, "fstl")
-STORE(native_to_int16, int16_t, "fistps")
-STORE(native_to_int32, int32_t, "fistpl")
-STORE(native_to_int64, int64_t, "fistpll")
+STORE(store_f32, uint32_t, "fsts")
+STORE(store_f64, uint64_t, "fstl")
+STORE(store_int16, int16_t, "fistps")
+STORE(store_int32, int32_t, "fistpl")
+STORE(store_int64, int64_t, "fistpll")
 
 unsigned float80_to_f32(uint32_t *r, struct float80 a, uint16_t cw)
 {
     *r = 0;
-    return native_to_f32(r, a, cw);
+    return store_f32(r, a, cw);
 }
 
 unsigned float80_to_f64(uint64_t *r, struct float80 a, uint16_t cw)
 {
     *r = 0;
-    return native_to_f64(r, a, cw);
+    return store_f64(r, a, cw);
 }
 
 unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint16_t cw)
@@ -152,16 +152,16 @@ unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint16_t cw
     unsigned flags;
     switch (bits) {
     case 16:
-        flags = native_to_int16(&r16, a, cw);
+        flags = store_int16(&r16, a, cw);
         *r = r16;
         return flags;
     case 32:
-        flags = native_to_int32(&r32, a, cw);
+        flags = store_int32(&r32, a, cw);
         *r = r32;
         return flags;
     default:
         *r = 0;
-        return native_to_int64(r, a, cw);
+        return store_int64(r, a, cw);
     }
 }
 

@@ -169,6 +169,7 @@ static void ffree_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
+    x87_commit(cpu, i, 0, 0);
     x87_free(cpu, x87_sti(i));
 }
 OP_FORM_ONE(ffree)
@@ -177,6 +178,7 @@ static void ffreep_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
+    x87_commit(cpu, i, 0, 0);
     x87_free(cpu, x87_sti(i));
     x87_pop(cpu);
 }
@@ -186,7 +188,7 @@ static void fincstp_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
-    cpu->fpu.sw &= ~FPU_C1;
+    x87_commit(cpu, i, 0, 0);
     cpu->fpu.top = (cpu->fpu.top + 1) & 7;
 }
 OP_FORM_ONE(fincstp)
@@ -195,7 +197,7 @@ static void fdecstp_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
-    cpu->fpu.sw &= ~FPU_C1;
+    x87_commit(cpu, i, 0, 0);
     cpu->fpu.top = (cpu->fpu.top - 1) & 7;
 }
 OP_FORM_ONE(fdecstp)

@@ -183,13 +183,18 @@ static inline void prem(struct cpu *cpu, const struct insn *i, float80_binary *o
     struct float80 r;
     x87_wait(cpu);
     x87_note(cpu, i);
+    cpu->fpu.sw &= ~FPU_C2;
     if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, 1)) {
         if (x87_underflow(cpu, i))
             x87_set(cpu, 0, float80_indefinite());
         return;
     }
     unsigned flags = op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), cpu->fpu.cw);
-    cpu->fpu.sw &= ~FPU_CC;
+    bool numbers = !float80_is_nan(*x87_st(cpu, 0)) && !float80_is_nan(*x87_st(cpu, 1));
+    if (numbers && !(flags & (FPU_IE | (FPU_DE & ~cpu->fpu.cw))))
+        cpu->fpu.sw &= ~(FPU_C0 | FPU_C3);
+    else
+        flags &= ~(FPU_C0 | FPU_C3); /* there is no quotient: they keep their values */
     if (x87_commit(cpu, i, flags, X87_BLOCK_REG))
         x87_set(cpu, 0, r);
 }
@@ -248,13 +253,13 @@ static inline void circular(struct cpu *cpu, const struct insn *i, float80_unary
     struct float80 r;
     x87_wait(cpu);
     x87_note(cpu, i);
+    cpu->fpu.sw &= ~FPU_C2;
     if (x87_is_empty(cpu, 0)) {
         if (x87_underflow(cpu, i))
             x87_set(cpu, 0, float80_indefinite());
         return;
     }
     unsigned flags = op(&r, *x87_st(cpu, 0), cpu->fpu.cw);
-    cpu->fpu.sw &= ~FPU_C2;
     if (x87_commit(cpu, i, flags, X87_BLOCK_REG) && !(flags & FPU_C2))
         x87_set(cpu, 0, r);
 }
@@ -294,10 +299,10 @@ static inline void one_to_two(struct cpu *cpu, const struct insn *i, float80_pus
     struct float80 below, top;
     x87_wait(cpu);
     x87_note(cpu, i);
+    cpu->fpu.sw &= ~cc;
     if (!may_push(cpu, i))
         return;
     unsigned flags = op(&below, &top, *x87_st(cpu, 0), cpu->fpu.cw);
-    cpu->fpu.sw &= ~cc;
     if (x87_commit(cpu, i, flags, X87_BLOCK_REG) && !(flags & FPU_C2)) {
         x87_set(cpu, 0, below);
         x87_push(cpu, top);

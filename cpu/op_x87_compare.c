@@ -10,14 +10,13 @@
 
 typedef unsigned compare_fn(struct float80 a, struct float80 b, uint16_t cw);
 
-/* Condition codes 3, 2, 0 into the status word, unless an unmasked exception forbids it; then `pops`. */
+/* An unmasked exception does not keep the condition codes from being set, but it keeps the stack from being popped. */
 static inline void set_order(struct cpu *cpu, const struct insn *i, unsigned flags, unsigned pops)
 {
-    if (!x87_commit(cpu, i, flags & ~CC_ORDER, X87_BLOCK_REG))
-        return;
-    cpu->fpu.sw = (cpu->fpu.sw & ~CC_ORDER) | (flags & CC_ORDER);
-    while (pops--)
-        x87_pop(cpu);
+    cpu->fpu.sw &= ~CC_ORDER;
+    if (x87_commit(cpu, i, flags, X87_BLOCK_REG))
+        while (pops--)
+            x87_pop(cpu);
 }
 
 #define UNORDERED_UNDERFLOW (FPU_IE | FPU_SF | CC_ORDER)
@@ -102,19 +101,19 @@ static void ftst_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(ftst)
 
-/* To RFLAGS: C3, C2, C0 have the places of ZF, PF, CF. */
+/* To RFLAGS instead of the condition codes, of which C1 too stays as it is, unless the stack underflows. */
 static inline void compare_flags(struct cpu *cpu, const struct insn *i, compare_fn *op, bool pop)
 {
-    unsigned flags = UNORDERED_UNDERFLOW, n = x87_sti(i);
+    unsigned flags = UNORDERED_UNDERFLOW, n = x87_sti(i), c1 = 0;
     x87_wait(cpu);
     x87_note(cpu, i);
-    if (!x87_is_empty(cpu, 0) && !x87_is_empty(cpu, n))
+    if (!x87_is_empty(cpu, 0) && !x87_is_empty(cpu, n)) {
         flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), cpu->fpu.cw);
-    if (!x87_commit(cpu, i, flags & ~CC_ORDER, X87_BLOCK_REG))
-        return;
+        c1 = cpu->fpu.sw & FPU_C1;
+    }
     cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITH) | (flags & FPU_C3 ? FLAG_ZF : 0) |
                   (flags & FPU_C2 ? FLAG_PF : 0) | (flags & FPU_C0 ? FLAG_CF : 0);
-    if (pop)
+    if (x87_commit(cpu, i, (flags & ~CC_ORDER) | c1, X87_BLOCK_REG) && pop)
         x87_pop(cpu);
 }
 COMPARE(fcomi, compare_flags(cpu, i, float80_compare, false))
@@ -154,7 +153,6 @@ static inline void cmov(struct cpu *cpu, const struct insn *i, uint64_t flags, b
             x87_set(cpu, 0, float80_indefinite());
         return;
     }
-    x87_commit(cpu, i, 0, 0);
     if (!(cpu->rflags & flags) != set)
         x87_set(cpu, 0, *x87_st(cpu, n));
 }

@@ -257,7 +257,18 @@ static inline void store_reg(struct cpu *cpu, const struct insn *i, bool pop)
 }
 STORE(fst_sti, store_reg(cpu, i, false))
 STORE(fstp_sti, store_reg(cpu, i, true))
-STORE(fstpnce, store_reg(cpu, i, true))
+
+/* D9 D8+i: an empty ST(0) is no fault, it is popped and that is all. */
+static void fstpnce(struct cpu *cpu, const struct insn *i)
+{
+    x87_wait(cpu);
+    x87_note(cpu, i);
+    x87_commit(cpu, i, 0, 0);
+    if (!x87_is_empty(cpu, 0))
+        x87_set(cpu, x87_sti(i), *x87_st(cpu, 0));
+    x87_pop(cpu);
+}
+X87_OP(fstpnce)
 
 static void fxch_fn(struct cpu *cpu, const struct insn *i)
 {
