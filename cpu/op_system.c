@@ -515,3 +515,10 @@ static void rsm_fn(struct cpu *cpu, const struct insn *i)
     smm_leave(cpu);
 }
 OP_FORM_ONE(rsm)
+
+/* UD0, UD1, UD2: invalid for good. */
+static void ud2_fn(struct cpu *cpu, const struct insn *i)
+{
+    cpu_raise_ud(cpu);
+}
+OP_FORM_ONE(ud2)
