@@ -95,7 +95,7 @@ bool excp_take_raised(struct cpu *cpu)
     uint32_t error = cpu->raised.error;
     enum fault_class first = during < 0 ? BENIGN : fault_class(during), second = fault_class(vector);
 
-    chain_add(cpu, first == BENIGN);
+    chain_add(cpu, during < 0);
     if (vector == EXC_PF)
         cpu->cr2 = cpu->raised.address;
     cpu->delivering = -1;

@@ -306,7 +306,7 @@ struct cpu {
         uint64_t address;         /* of a #PF */
     } raised;
     int delivering;               /* vector whose delivery is under way, or -1: a fault meanwhile may be a double fault */
-    struct { uint8_t vector; uint32_t error; uint64_t rip, address; } fault_chain[3]; /* for the triple-fault report */
+    struct { uint8_t vector; uint32_t error; uint64_t rip, address; } fault_chain[4]; /* for the triple-fault report */
     uint8_t fault_count;
 
     /* --- memory --------------------------------------------------------------------------------------------------- */

@@ -72,7 +72,7 @@ static void test_triple_fault(void)
     struct guest *g = guest_new(1 << 20, 1, NULL);
     guest_load(g, 0x7c00, triple_start, triple_end);
     g_assert_cmpint(guest_run(g, 0x7c00, 20), ==, GUEST_RESET);
-    g_assert_cmpint(g->m->cpus[0]->fault_count, ==, 3);
+    g_assert_cmpint(g->m->cpus[0]->fault_count, ==, 4);
     g_assert_cmpint(g->m->cpus[0]->fault_chain[0].vector, ==, EXC_UD);
     g_assert_cmpint(g->m->cpus[0]->fault_chain[1].vector, ==, EXC_GP);
     g_assert_cmpint(g->m->cpus[0]->fault_chain[2].vector, ==, EXC_GP);
