@@ -619,6 +619,8 @@ static enum decode_result decode_operands(struct decoder *d, unsigned row)
         read_implied_memory(d, p);
     if (p->has & (HAS_IMM | HAS_MOFFS))
         read_immediates(d, p, opsize);
+    else if (insn_rows[row].map == MAP_X87)
+        i->imm = (d->opcode & 7) << 8 | d->modrm;
     if (i->flags & INSN_VEX)
         i->vvvv = d->code_size == 3 ? d->vvvv : d->vvvv & 7;
     else

@@ -42,7 +42,8 @@ struct op {
 
 struct insn {
     op_fn *fn;     /* chosen from row->op by size, mem and dead */
-    uint64_t imm;  /* immediate, sign-extended as the row says; far pointer: offset | selector << 32; moffs: in disp64 */
+    uint64_t imm;  /* immediate, sign-extended as the row says; far pointer: offset | selector << 32; moffs: in disp64; x87: the
+                    * opcode as the unit remembers it, 11 bits */
     int64_t disp;  /* displacement; RIP-relative: plus `end`, so that r[R_RIP] + disp is the address; branch: relative */
     uint16_t row;  /* index in insn_rows */
     uint16_t end;  /* offset of the next instruction from the start of the block */
