@@ -259,7 +259,7 @@ STORE(fst_sti, store_reg(cpu, i, false))
 STORE(fstp_sti, store_reg(cpu, i, true))
 
 /* D9 D8+i: an empty ST(0) is no fault, it is popped and that is all. */
-static void fstpnce(struct cpu *cpu, const struct insn *i)
+static void fstpnce_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_note(cpu, i);
@@ -268,7 +268,7 @@ static void fstpnce(struct cpu *cpu, const struct insn *i)
         x87_set(cpu, x87_sti(i), *x87_st(cpu, 0));
     x87_pop(cpu);
 }
-X87_OP(fstpnce)
+OP_FORM_ONE(fstpnce)
 
 static void fxch_fn(struct cpu *cpu, const struct insn *i)
 {
