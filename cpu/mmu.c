@@ -252,12 +252,20 @@ static uint64_t linear_wrap(const struct cpu *cpu, uint64_t addr)
     return cpu_in_64(cpu) ? addr : (uint32_t)addr;
 }
 
+/* An access that reaches over the end of the canonical addresses is #GP or #SS, whatever its first page is like. */
+static void check_canonical_end(struct cpu *cpu, uint64_t addr, unsigned len, struct asker a)
+{
+    if (G_UNLIKELY((addr & ~PAGE_MASK) + len > PAGE_SIZE) && cpu_in_64(cpu) && !is_canonical(cpu, addr + len - 1))
+        raise_non_canonical(cpu, a.seg);
+}
+
 /* Reads or writes with every page translated before the first byte moves. `len` may cross one page boundary. */
 static void access_bytes(struct cpu *cpu, uint64_t addr, void *buf, unsigned len, bool write, struct asker a)
 {
     enum access access = write ? ACCESS_WRITE : ACCESS_READ;
     unsigned first = MIN(len, (unsigned)(PAGE_SIZE - (addr & ~PAGE_MASK)));
     uint64_t next = linear_wrap(cpu, addr + first);
+    check_canonical_end(cpu, addr, len, a);
     struct tlb *t = translate(cpu, addr, access, a);
     if (first < len)
         translate(cpu, next, access, a);
@@ -304,6 +312,7 @@ static void access_long(struct cpu *cpu, uint64_t addr, uint8_t *buf, unsigned l
 {
     struct asker a = asker_now(cpu, seg);
     addr = linear_wrap(cpu, addr);
+    check_canonical_end(cpu, addr, len, a);
     for (uint64_t page = addr & PAGE_MASK; page < addr + len; page += PAGE_SIZE)
         translate(cpu, linear_wrap(cpu, MAX(page, addr)), write ? ACCESS_WRITE : ACCESS_READ, a);
     while (len) {
@@ -329,6 +338,7 @@ static void probe(struct cpu *cpu, uint64_t addr, unsigned len, unsigned seg, en
 {
     struct asker a = asker_now(cpu, seg);
     addr = linear_wrap(cpu, addr);
+    check_canonical_end(cpu, addr, len, a);
     for (uint64_t page = addr & PAGE_MASK; page < addr + len; page += PAGE_SIZE)
         translate(cpu, linear_wrap(cpu, MAX(page, addr)), access, a);
 }
@@ -351,9 +361,10 @@ void *mem_host_rw(struct cpu *cpu, uint64_t addr, unsigned size, unsigned seg)
     addr = linear_wrap(cpu, addr);
     check_alignment(cpu, addr, size);
     struct asker a = asker_now(cpu, seg);
+    check_canonical_end(cpu, addr, size, a);
     struct tlb *t = translate(cpu, addr, ACCESS_WRITE, a);
     if ((addr & ~PAGE_MASK) + size > PAGE_SIZE) {
-        translate(cpu, linear_wrap(cpu, addr + size - 1), ACCESS_WRITE, a);
+        translate(cpu, linear_wrap(cpu, (addr + size - 1) & PAGE_MASK), ACCESS_WRITE, a);
         return NULL;
     }
     unsigned k = tlb_index(addr);

@@ -390,7 +390,7 @@ OP_BODY xadd_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS(xadd)
 
-/* The destination is written in any case, if need be with its own value. */
+/* Memory is written in any case, if need be with its own value. */
 OP_BODY cmpxchg_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
     struct rmw m;
@@ -398,8 +398,10 @@ OP_BODY cmpxchg_op(struct cpu *cpu, const struct insn *i, unsigned size, bool me
 
     if (!rmw_open(cpu, i, size, mem, &m))
         return;
-    while (!rmw_close(cpu, i, size, mem, &m, m.old == acc ? src : m.old))
-        continue;
+    if (mem || m.old == acc) {
+        while (!rmw_close(cpu, i, size, mem, &m, m.old == acc ? src : m.old))
+            continue;
+    }
     if (m.old != acc)
         reg_set(cpu, R_RAX, m.old, size);
     if (!dead)

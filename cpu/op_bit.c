@@ -246,7 +246,7 @@ static inline uint32_t crc32c_byte(uint32_t crc, uint8_t byte)
 {
     crc ^= byte;
     for (int bit = 0; bit < 8; bit++)
-        crc = crc >> 1 ^ (0 - (crc & 1) & 0x82f63b78);
+        crc = crc >> 1 ^ ((0 - (crc & 1)) & 0x82f63b78);
     return crc;
 }
 
@@ -261,9 +261,3 @@ OP_BODY crc32_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
     cpu->r[i->reg] = crc;
 }
 OP_FORMS_SIZE_MEM(crc32)
-
-OP_BODY crc32_8_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
-{
-    crc32_op(cpu, i, 0, mem, dead);
-}
-OP_FORMS_SIZE_MEM(crc32_8)

@@ -16,8 +16,8 @@ VEC_INLINE void load_run(struct cpu *cpu, const struct insn *i, unsigned size, b
 VEC_INLINE void store_run(struct cpu *cpu, const struct insn *i, unsigned size, bool mem)
 {
     x87_wait(cpu);
+    x87_enter_mmx(cpu); /* processors do, even if the store faults */
     rm_set(cpu, i, mmx_read(cpu, i->reg), size, mem);
-    x87_enter_mmx(cpu);
 }
 
 /* Ey: a doubleword, or a quadword by REX.W. */
@@ -70,7 +70,7 @@ static void maskmovq_fn(struct cpu *cpu, const struct insn *i)
 
     for (unsigned n = 0; n < 8; n++)
         lanes |= (uint32_t)(mask >> (8 * n + 7) & 1) << n;
-    vec_store_lanes(cpu, i, insn_ea(cpu, i), &v, lanes, 1);
     x87_enter_mmx(cpu);
+    vec_store_lanes(cpu, i, insn_ea(cpu, i), &v, lanes, 1);
 }
 VEC_OP_MEM(maskmovq, maskmovq_fn, maskmovq_fn)

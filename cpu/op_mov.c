@@ -225,10 +225,10 @@ OP_BODY popa_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE(popa)
 
-/* imm: frame size in bits 15:0, nesting level in bits 23:16. */
+/* imm: frame size in bits 15:0, nesting level from bit 32 on. */
 OP_BODY enter_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    unsigned bytes = 1u << size, seg = stack_seg(cpu), level = i->imm >> 16 & 31;
+    unsigned bytes = 1u << size, seg = stack_seg(cpu), level = i->imm >> 32 & 31;
     uint64_t mask = stack_mask(cpu);
     uint64_t sp = (cpu->r[R_RSP] - bytes) & mask, frame = sp, bp = cpu->r[R_RBP];
 
@@ -316,7 +316,7 @@ OP_FORM_ONE(salc)
 
 /* --- Nothing ------------------------------------------------------------------------------------------------------------------ */
 
-/* Also NOP with a ModRM operand: the operand is not touched. */
+/* Also NOP with a ModRM operand: it is not touched. */
 static void nop_fn(struct cpu *cpu, const struct insn *i)
 {
 }
@@ -328,12 +328,16 @@ static void prefetch_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(prefetch)
 
-/* Caches are not modelled; the address is checked as for a load. Also CLFLUSHOPT and CLWB. */
-static void clflush_fn(struct cpu *cpu, const struct insn *i)
-{
-    mem_load8(cpu, insn_linear(cpu, i, 1, false), i->seg);
-}
-OP_FORM_ONE(clflush)
+/* Caches are not modelled; the address is checked as for a load. */
+#define CACHE_LINE(name) \
+    static void name##_fn(struct cpu *cpu, const struct insn *i) \
+    { \
+        mem_load8(cpu, insn_linear(cpu, i, 1, false), i->seg); \
+    } \
+    OP_FORM_ONE(name)
+CACHE_LINE(clflush)
+CACHE_LINE(clflushopt)
+CACHE_LINE(clwb)
 
 /* In a spin loop another thread of the host may have something better to do. */
 static void pause_fn(struct cpu *cpu, const struct insn *i)

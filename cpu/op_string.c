@@ -96,6 +96,22 @@ static inline bool string_fast(const struct cpu *cpu)
     return !(cpu->rflags & (FLAG_DF | FLAG_TF));
 }
 
+/*
+ * The number of elements to go. In 64-bit mode a 32-bit counter loses its upper half even if it is 0, and so do RSI and RDI
+ * in MOVS and STOS: processors do that before the first element can fault.
+ */
+static inline uint64_t rep_begin(struct cpu *cpu, const struct insn *i, bool rsi, bool rdi)
+{
+    uint64_t count = reg_get(cpu, R_RCX, i->asize);
+
+    reg_set(cpu, R_RCX, count, i->asize);
+    if (rsi)
+        string_advance(cpu, i, R_RSI, 0);
+    if (rdi)
+        string_advance(cpu, i, R_RDI, 0);
+    return count;
+}
+
 /* --- MOVS ---------------------------------------------------------------------------------------------------------------- */
 
 OP_BODY movs_one(struct cpu *cpu, const struct insn *i, unsigned size)
@@ -142,7 +158,7 @@ OP_BODY movs_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
         movs_one(cpu, i, size);
         return;
     }
-    uint64_t count = reg_get(cpu, R_RCX, i->asize);
+    uint64_t count = rep_begin(cpu, i, true, true);
     while (count) {
         uint64_t done = string_fast(cpu) ? movs_run(cpu, i, count, size) : 0;
         if (!done) {
@@ -188,7 +204,7 @@ OP_BODY stos_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
         stos_one(cpu, i, size);
         return;
     }
-    uint64_t count = reg_get(cpu, R_RCX, i->asize);
+    uint64_t count = rep_begin(cpu, i, false, true);
     while (count) {
         uint64_t done = string_fast(cpu) ? stos_run(cpu, i, count, size) : 0;
         if (!done) {
@@ -206,7 +222,7 @@ OP_FORMS_SIZE(stos)
 
 OP_BODY lods_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    uint64_t count = i->flags & INSN_ANY_REP ? reg_get(cpu, R_RCX, i->asize) : 1;
+    uint64_t count = i->flags & INSN_ANY_REP ? rep_begin(cpu, i, false, false) : 1;
 
     while (count) {
         reg_set(cpu, R_RAX, string_load(cpu, i, i->seg, R_RSI, size), size);
@@ -223,14 +239,14 @@ OP_BODY compare_string(struct cpu *cpu, const struct insn *i, bool scan, unsigne
 {
     bool rep = i->flags & INSN_ANY_REP;
     bool until_equal = i->flags & INSN_REPNE;
-    uint64_t count = rep ? reg_get(cpu, R_RCX, i->asize) : 1;
+    uint64_t count = rep ? rep_begin(cpu, i, false, false) : 1;
     uint64_t step = string_step(cpu, size), a, b;
 
     if (count == 0)
         return;
     do {
+        b = string_load(cpu, i, string_dest(cpu), R_RDI, size); /* faults first */
         a = scan ? reg_get(cpu, R_RAX, size) : string_load(cpu, i, i->seg, R_RSI, size);
-        b = string_load(cpu, i, string_dest(cpu), R_RDI, size);
         if (!scan)
             string_advance(cpu, i, R_RSI, step);
         string_advance(cpu, i, R_RDI, step);
