@@ -1,0 +1,7 @@
+/* Instructions of 64-bit mode: the interpreter against the host's processor (tests/lib/oracle.h). */
+#include "tests/lib/oracle.h"
+
+int main(void)
+{
+    return oracle_main(false);
+}

@@ -1,0 +1,114 @@
+/*
+ * The host's processor as the oracle: one instruction is executed natively and by the interpreter from the same state, and the
+ * outcomes are compared.
+ *
+ *     oracle_native.c  runs it on the host (x86-64 Linux): 64-bit or 32-bit code
+ *     oracle_guest.c   runs it on a small machine in long mode, CPL 3
+ *     oracle_gen.c     makes random instances of the rows of cpu/insn.def
+ *     oracle_compare.c compares and reports
+ *
+ * Both sides see the same linear addresses: data pages at ORACLE_DATA and two code pages at ORACLE_CODE.
+ */
+#ifndef TESTS_LIB_ORACLE_H
+#define TESTS_LIB_ORACLE_H
+
+#include "cpu/cpu.h"
+
+#include <glib.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ORACLE_PAGE 4096u
+/* hole, RW, RW, hole, RW, read-only, hole */
+#define ORACLE_DATA 0x70000000u
+#define ORACLE_DATA_PAGES 7
+#define ORACLE_DATA_BYTES (ORACLE_DATA_PAGES * ORACLE_PAGE)
+#define ORACLE_CODE 0x78000000u
+#define ORACLE_CODE_BYTES (2 * ORACLE_PAGE)
+#define ORACLE_GS_BASE (ORACLE_DATA + 0x1234u)
+
+enum oracle_page { ORACLE_HOLE, ORACLE_RW, ORACLE_RO };
+static inline enum oracle_page oracle_page_kind(unsigned page)
+{
+    static const uint8_t kinds[ORACLE_DATA_PAGES] = { ORACLE_HOLE, ORACLE_RW, ORACLE_RW, ORACLE_HOLE,
+                                                      ORACLE_RW,   ORACLE_RO, ORACLE_HOLE };
+    return kinds[page];
+}
+
+/* What a user program sees of the processor. x87 as FXSAVE has it: st[] by stack position, tags one bit per physical register. */
+struct oracle_regs {
+    uint64_t r[16];
+    uint64_t rip, rflags;
+    union vec v[16];
+    uint32_t mxcsr;
+    uint16_t fcw, fsw, fop;
+    uint8_t ftag;
+    uint64_t fip, fdp;
+    struct float80 st[8];
+};
+
+struct oracle_case {
+    struct oracle_regs in;
+    uint8_t code[16];
+    unsigned len;          /* by our decoder */
+    bool code32;           /* 32-bit code in compatibility mode */
+    bool step;             /* ends by single step on the host: it may jump */
+    struct insn insn;      /* decoded, RIP-relative displacement raw */
+    const uint8_t *memory; /* ORACLE_DATA_BYTES, contents before */
+};
+
+struct oracle_outcome {
+    struct oracle_regs regs; /* rip: of the next instruction, or of the one that faulted */
+    int vector;              /* of the exception, or -1 */
+    uint32_t error;          /* its error code */
+    uint64_t address;        /* of a #PF */
+    uint8_t memory[ORACLE_DATA_BYTES];
+};
+
+/* --- The host ---------------------------------------------------------------------------------------------------------- */
+
+/* False: one sentence why this host cannot be the oracle. */
+bool oracle_native_init(GString *why);
+bool oracle_native_has_32(void);
+bool oracle_native_has(unsigned feature); /* enum cpu_feature */
+void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out);
+
+/* --- The interpreter ----------------------------------------------------------------------------------------------------- */
+
+struct oracle_guest;
+struct oracle_guest *oracle_guest_new(void);
+void oracle_guest_free(struct oracle_guest *g);
+/* Through the whole interpreter: fetch, decode, handler, delivery of a fault. */
+void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struct oracle_outcome *out);
+/* By calling `fn` for the decoded instruction. */
+void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_fn *fn, struct oracle_outcome *out);
+
+/* --- Generator ------------------------------------------------------------------------------------------------------------- */
+
+struct oracle_gen {
+    uint64_t rng[2];
+    bool code32;
+    uint8_t memory[ORACLE_DATA_BYTES];
+    unsigned memory_age;
+};
+
+void oracle_gen_init(struct oracle_gen *g, uint64_t seed, bool code32);
+/* Can the row be compared with the host at all, in this mode? If not, *why gets a word for the summary. */
+bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why);
+/* An instance of the row; false: none this time (it decodes to another row, or its address would not be safe). */
+bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c);
+uint64_t oracle_random(struct oracle_gen *g);
+
+/* --- Comparison -------------------------------------------------------------------------------------------------------------- */
+
+/* Appends one line per difference to `out`; true if there is none. `strict`: undefined flags too. */
+bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native, const struct oracle_outcome *guest,
+                    bool strict, GString *out);
+/* The whole test program: exit status. */
+int oracle_main(bool code32);
+
+/* The instance: row, bytes, disassembly, inputs. */
+void oracle_describe(const struct oracle_case *c, GString *out);
+
+#endif

@@ -1,0 +1,175 @@
+/*
+ * Compares what the host and the interpreter made of an instruction, and prints it.
+ *
+ * Not compared: flags that the manual leaves undefined (unless strict), approximations beyond their specified precision
+ * (RCPPS, RSQRTPS), error codes' P bit at the end of the lower half of the address space and beyond (the host has its own things there).
+ */
+#include "cpu/disas.h"
+#include "cpu/ops.h"
+#include "tests/lib/oracle.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const reg_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
+
+#define FLAGS_COMPARED (FLAGS_ARITH | FLAG_IF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID)
+
+struct differ {
+    GString *out;
+    bool equal;
+};
+
+static void differ(struct differ *d, const char *what, uint64_t native, uint64_t guest)
+{
+    if (native == guest)
+        return;
+    d->equal = false;
+    g_string_append_printf(d->out, "#   %-8s host %#018" PRIx64 "  interpreter %#018" PRIx64 "\n", what, native, guest);
+}
+
+static bool is_approximation(const struct op *op)
+{
+    return op == &op_rcpps || op == &op_rcpss || op == &op_rsqrtps || op == &op_rsqrtss;
+}
+
+/* SDM: relative error below 1.5 * 2^-12 each. */
+static bool near_enough(uint32_t a, uint32_t b)
+{
+    float x, y;
+    memcpy(&x, &a, 4);
+    memcpy(&y, &b, 4);
+    return a == b || fabsf(x - y) <= fabsf(x) * 0x1.8p-11f;
+}
+
+static void compare_vectors(struct differ *d, const struct oracle_case *c, const struct oracle_regs *n,
+                            const struct oracle_regs *g)
+{
+    bool approximate = is_approximation(insn_row(&c->insn)->op);
+
+    for (unsigned r = 0; r < 16; r++) {
+        if (memcmp(&n->v[r], &g->v[r], 32) == 0)
+            continue;
+        bool near = approximate;
+        for (unsigned k = 0; k < 8; k++)
+            near &= near_enough(n->v[r].u32[k], g->v[r].u32[k]);
+        if (near)
+            continue;
+        d->equal = false;
+        g_string_append_printf(d->out,
+                               "#   ymm%-5u host %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64
+                               "\n#        interpreter %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n",
+                               r, n->v[r].u64[3], n->v[r].u64[2], n->v[r].u64[1], n->v[r].u64[0], g->v[r].u64[3],
+                               g->v[r].u64[2], g->v[r].u64[1], g->v[r].u64[0]);
+    }
+}
+
+static void compare_fpu(struct differ *d, const struct oracle_case *c, const struct oracle_regs *n,
+                        const struct oracle_regs *g)
+{
+    differ(d, "mxcsr", n->mxcsr, g->mxcsr);
+    differ(d, "fcw", n->fcw, g->fcw);
+    differ(d, "fsw", n->fsw, g->fsw);
+    differ(d, "ftag", n->ftag, g->ftag);
+    for (unsigned k = 0; k < 8; k++) {
+        if (n->st[k].mant == g->st[k].mant && n->st[k].sexp == g->st[k].sexp)
+            continue;
+        d->equal = false;
+        g_string_append_printf(d->out, "#   st%u      host %04x %016" PRIx64 "  interpreter %04x %016" PRIx64 "\n", k,
+                               n->st[k].sexp, n->st[k].mant, g->st[k].sexp, g->st[k].mant);
+    }
+    if (insn_row(&c->insn)->attr & ROW_FPU) {
+        differ(d, "fip", n->fip, g->fip);
+        differ(d, "fdp", n->fdp, g->fdp);
+        differ(d, "fop", n->fop, g->fop);
+    }
+}
+
+static void compare_memory(struct differ *d, const struct oracle_outcome *n, const struct oracle_outcome *g)
+{
+    for (unsigned p = 0; p < ORACLE_DATA_PAGES; p++) {
+        unsigned at = p * ORACLE_PAGE, shown = 0;
+        if (oracle_page_kind(p) != ORACLE_RW || memcmp(n->memory + at, g->memory + at, ORACLE_PAGE) == 0)
+            continue;
+        d->equal = false;
+        for (unsigned k = 0; k < ORACLE_PAGE && shown < 24; k++) {
+            if (n->memory[at + k] == g->memory[at + k])
+                continue;
+            g_string_append_printf(d->out, "#   [%#x]  host %02x  interpreter %02x\n", ORACLE_DATA + at + k,
+                                   n->memory[at + k], g->memory[at + k]);
+            shown++;
+        }
+    }
+}
+
+static void compare_fault(struct differ *d, const struct oracle_outcome *n, const struct oracle_outcome *g)
+{
+    uint32_t mask = n->address >= UINT64_C(0x7fffffff0000) ? ~PF_P : UINT32_MAX;
+
+    if (n->vector != g->vector) {
+        d->equal = false;
+        g_string_append_printf(d->out, "#   exception host %d  interpreter %d\n", n->vector, g->vector);
+        return;
+    }
+    if (n->vector == EXC_PF)
+        differ(d, "cr2", n->address, g->address);
+    if (n->vector >= 0 && n->vector != EXC_AC)
+        differ(d, "error", n->error & mask, g->error & mask);
+}
+
+bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native, const struct oracle_outcome *guest,
+                    bool strict, GString *out)
+{
+    const struct oracle_regs *n = &native->regs, *g = &guest->regs;
+    struct differ d = { out, true };
+    uint64_t flags = FLAGS_COMPARED & ~(uint64_t)(strict ? 0 : insn_row(&c->insn)->flags_undefined);
+
+    compare_fault(&d, native, guest);
+    differ(&d, "rip", n->rip, g->rip);
+    for (unsigned r = 0; r < (c->code32 ? 8 : 16); r++)
+        differ(&d, reg_names[r], n->r[r], g->r[r]);
+    differ(&d, "rflags", n->rflags & flags, g->rflags & flags);
+    compare_vectors(&d, c, n, g);
+    compare_fpu(&d, c, n, g);
+    compare_memory(&d, native, guest);
+    return d.equal;
+}
+
+void oracle_describe(const struct oracle_case *c, GString *out)
+{
+    const struct insn_row *row = insn_row(&c->insn);
+    const struct oracle_regs *r = &c->in;
+
+    g_string_append_printf(out, "# %s (op_%s), row %u:", row->mnemonic, row->op->name, c->insn.row);
+    for (unsigned k = 0; k < c->len; k++)
+        g_string_append_printf(out, " %02x", c->code[k]);
+    g_string_append(out, "\n# ");
+    disas_print(out, c->code, c->len, r->rip, c->code32 ? 2 : 3);
+    for (unsigned k = 0; k < (c->code32 ? 8 : 16); k++)
+        g_string_append_printf(out, "%s%3s %016" PRIx64 "%s", k % 4 ? " " : "#   ", reg_names[k], r->r[k],
+                               k % 4 == 3 ? "\n" : "");
+    g_string_append_printf(out, "#   rflags %#" PRIx64 " mxcsr %#x fcw %#x fsw %#x ftag %#x\n", r->rflags, r->mxcsr,
+                           r->fcw, r->fsw, r->ftag);
+    if (row->attr & ROW_SSE)
+        for (unsigned k = 0; k < (c->code32 ? 8 : 16); k++)
+            g_string_append_printf(out, "#   ymm%-2u %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", k,
+                                   r->v[k].u64[3], r->v[k].u64[2], r->v[k].u64[1], r->v[k].u64[0]);
+    if (row->attr & (ROW_FPU | ROW_MMX))
+        for (unsigned k = 0; k < 8; k++)
+            g_string_append_printf(out, "#   st%u %04x %016" PRIx64 "\n", k, r->st[k].sexp, r->st[k].mant);
+    const struct insn *i = &c->insn;
+    if (i->flags & INSN_MEM && row->attr & ROW_MODRM) {
+        uint64_t base = i->base == R_RIP ? r->rip + c->len : i->base == R_ZERO ? 0 : r->r[i->base];
+        uint64_t index = i->index == R_ZERO || row->attr & ROW_VSIB ? 0 : r->r[i->index] << i->scale;
+        uint64_t ea = base + index + (uint64_t)i->disp;
+        if (i->asize == 2)
+            ea = (uint32_t)ea;
+        if (i->seg == SEG_GS)
+            ea += ORACLE_GS_BASE;
+        g_string_append_printf(out, "#   operand at %#" PRIx64 ":", ea);
+        for (unsigned k = 0; k < 32 && ea + k >= ORACLE_DATA && ea + k < ORACLE_DATA + ORACLE_DATA_BYTES; k++)
+            g_string_append_printf(out, " %02x", c->memory[ea + k - ORACLE_DATA]);
+        g_string_append_c(out, '\n');
+    }
+}

@@ -1,0 +1,507 @@
+/*
+ * Random instances of rows of the instruction table: prefixes, opcode, ModRM, SIB, displacement, and a state in which the
+ * memory operand lies where it is interesting.
+ *
+ * The bytes are made from the row alone; where the instruction ends only the decoder says, and a wrong answer shows up as a
+ * difference. Addresses are kept inside the data pages, at their edges, or where nothing can be mapped: on the host the
+ * instruction runs within this very process.
+ */
+#include "cpu/mem.h"
+#include "cpu/ops.h"
+#include "tests/lib/oracle_values.h"
+
+#include <string.h>
+
+/* --- Which rows ------------------------------------------------------------------------------------------------------- */
+
+/* They leave the user program, depend on the system, or change what the test itself stands on. */
+static const struct op *const excluded[] = {
+    &op_syscall, &op_sysenter, &op_int,      &op_int1,    &op_int3,        &op_iret,    &op_popf,    &op_call_far,
+    &op_jmp_far, &op_retf,     &op_retf_imm, &op_pop_seg, &op_mov_to_seg,  &op_lds,     &op_les,     &op_lss,
+    &op_lfs,     &op_lgs,      &op_vmcall,   &op_vmmcall, &op_mwait,       &op_call_far_ptr, &op_jmp_far_ptr,
+};
+
+bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why)
+{
+    *why = NULL;
+    if (!row->op)
+        *why = "no handler yet";
+    else if (row->attr & (code32 ? ROW_64_ONLY : ROW_NO_64))
+        *why = "other mode";
+    else if (row->attr & ROW_UNORDERED)
+        *why = "no fixed result";
+    else if (!oracle_native_has(row->feature))
+        *why = "not on this host";
+    for (unsigned n = 0; n < G_N_ELEMENTS(excluded); n++)
+        if (row->op == excluded[n])
+            *why = "leaves the program";
+    return *why == NULL;
+}
+
+/* --- Bytes -------------------------------------------------------------------------------------------------------------- */
+
+struct encoder {
+    uint8_t b[40];
+    unsigned n;
+    unsigned disp_at; /* where a 32-bit displacement without base register stands, or 0 */
+};
+
+static void put(struct encoder *e, unsigned byte)
+{
+    e->b[e->n++] = (uint8_t)byte;
+}
+
+static bool is_vex(const struct insn_row *row)
+{
+    return row->map == MAP_VEX_0F || row->map == MAP_VEX_0F38 || row->map == MAP_VEX_0F3A;
+}
+
+static bool has_method(const struct insn_row *row, enum operand_method method)
+{
+    for (unsigned n = 0; n < 4; n++)
+        if (operand_info[row->operands[n]].method == method)
+            return true;
+    return false;
+}
+
+/* F2 and F3 where they mean nothing: not with what transactional memory could take as a hint. */
+static bool may_ignore_rep(const struct insn_row *row)
+{
+    return row->map == MAP_1B && row->prefix == PFX_ANY && !(row->attr & (ROW_LOCK | ROW_REP | ROW_REPZ)) &&
+           row->op != &op_mov_store && row->op != &op_mov_imm && row->op != &op_mov_to_moffs && row->op != &op_nop &&
+           row->op != &op_xchg_acc;
+}
+
+static void put_legacy_prefixes(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+{
+    static const uint8_t segments[] = { 0x26, 0x2e, 0x36, 0x3e, 0x65 };
+    bool free66 = !is_vex(row) && (row->prefix == PFX_ANY || row->prefix == PFX_NFX);
+
+    if (oracle_percent(g, g->code32 ? 2 : 8))
+        put(e, 0x67);
+    if (oracle_percent(g, 6)) {
+        uint8_t s = segments[oracle_below(g, 5)];
+        if (!(g->code32 && s == 0x65)) /* GS is null there */
+            put(e, s);
+    }
+    if (row->attr & ROW_LOCK && oracle_percent(g, 30))
+        put(e, 0xf0);
+    if (row->attr & (ROW_REP | ROW_REPZ) && oracle_percent(g, 60))
+        put(e, oracle_percent(g, 50) ? 0xf3 : 0xf2);
+    else if (may_ignore_rep(row) && oracle_percent(g, 2))
+        put(e, oracle_percent(g, 50) ? 0xf3 : 0xf2);
+    if (free66 && oracle_percent(g, 20))
+        put(e, 0x66);
+    if (!is_vex(row) && row->prefix == PFX_66)
+        put(e, 0x66);
+    if (!is_vex(row) && row->prefix == PFX_F3)
+        put(e, 0xf3);
+    if (!is_vex(row) && row->prefix == PFX_F2)
+        put(e, 0xf2);
+}
+
+static void put_rex(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+{
+    if (g->code32)
+        return;
+    unsigned rex = 0x40 | oracle_below(g, 16);
+    if (row->attr & ROW_W1)
+        rex |= 8;
+    if (row->attr & ROW_W0)
+        rex &= ~8u;
+    if (row->attr & ROW_NO_REX_B)
+        rex &= ~1u;
+    if (row->attr & ROW_W1 || oracle_percent(g, 55))
+        put(e, rex);
+}
+
+static void put_vex(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+{
+    unsigned map = row->map == MAP_VEX_0F ? 1 : row->map == MAP_VEX_0F38 ? 2 : 3;
+    unsigned pp = row->prefix == PFX_66 ? 1 : row->prefix == PFX_F3 ? 2 : row->prefix == PFX_F2 ? 3 : 0;
+    unsigned w = row->attr & ROW_W1 ? 1 : row->attr & ROW_W0 ? 0 : oracle_below(g, 2);
+    unsigned l = row->attr & ROW_VEX_L1 ? 1 : row->attr & ROW_VEX_L0 ? 0 : oracle_below(g, 2);
+    unsigned vvvv = row->attr & ROW_NO_VVVV ? 15 : oracle_below(g, 16);
+    unsigned rxb = oracle_below(g, 8);
+
+    if (g->code32) {
+        rxb = 7;
+        vvvv |= 8;
+    }
+    if (oracle_percent(g, 1)) /* seldom right */
+        vvvv = oracle_below(g, 16) | (g->code32 ? 8 : 0);
+    if (map == 1 && w == 0 && (rxb & 3) == 3 && oracle_percent(g, 70)) {
+        put(e, 0xc5);
+        put(e, (rxb & 4) << 5 | vvvv << 3 | l << 2 | pp);
+        return;
+    }
+    put(e, 0xc4);
+    put(e, rxb << 5 | map);
+    put(e, w << 7 | vvvv << 3 | l << 2 | pp);
+}
+
+static void put_modrm(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+{
+    unsigned mod = oracle_percent(g, 45) ? 3 : oracle_below(g, 3), rm = oracle_below(g, 8);
+    unsigned reg = row->digit >= 0 ? (unsigned)row->digit : oracle_below(g, 8);
+
+    if (row->modrm >= 0) {
+        put(e, (unsigned)row->modrm);
+        return;
+    }
+    if (row->attr & ROW_REG_ONLY)
+        mod = 3;
+    else if (row->attr & ROW_MEM_ONLY && mod == 3)
+        mod = oracle_below(g, 3);
+    if (row->attr & ROW_VSIB)
+        rm = 4;
+    put(e, mod << 6 | reg << 3 | rm);
+    if (mod == 3)
+        return;
+    if (rm == 4) {
+        unsigned sib = oracle_below(g, 256);
+        put(e, sib);
+        if (mod == 0 && (sib & 7) == 5)
+            e->disp_at = e->n;
+    } else if (mod == 0 && rm == 5) {
+        e->disp_at = e->n;
+    }
+}
+
+static void encode(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+{
+    static const uint8_t escapes[MAP_COUNT][3] = {
+        [MAP_0F] = { 1, 0x0f }, [MAP_0F38] = { 2, 0x0f, 0x38 }, [MAP_0F3A] = { 2, 0x0f, 0x3a },
+    };
+
+    *e = (struct encoder){ .n = 0 };
+    put_legacy_prefixes(g, row, e);
+    if (is_vex(row)) {
+        put_vex(g, row, e);
+    } else {
+        put_rex(g, row, e);
+        for (unsigned n = 0; n < escapes[row->map][0]; n++)
+            put(e, escapes[row->map][1 + n]);
+    }
+    put(e, row->opcode + (has_method(row, METHOD_Z) ? oracle_below(g, 8) : 0));
+    if (row->attr & ROW_MODRM)
+        put_modrm(g, row, e);
+    for (unsigned n = e->n; n < sizeof e->b; n++)
+        e->b[n] = (uint8_t)oracle_random(g);
+    if (row->op == &op_enter) {
+        e->b[e->n + 1] &= 1; /* a frame that fits */
+        if (oracle_percent(g, 60))
+            e->b[e->n + 2] = (uint8_t)oracle_below(g, 4);
+    }
+    if (has_method(row, METHOD_O))
+        e->disp_at = e->n;
+}
+
+/* --- Addresses ------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t page_address(unsigned page)
+{
+    return ORACLE_DATA + page * ORACLE_PAGE;
+}
+
+/* Where a memory operand may go. `wide`: addresses have 64 bits. */
+static uint64_t interesting_address(struct oracle_gen *g, bool aligned, bool wide)
+{
+    unsigned at = oracle_below(g, ORACLE_PAGE), kind = oracle_below(g, 100);
+    unsigned page = oracle_percent(g, 50) ? 1 + oracle_below(g, 2) : 4;
+
+    if (aligned && oracle_percent(g, 90))
+        at &= ~31u;
+    if (kind < 72)
+        return page_address(page) + at;
+    if (kind < 82)
+        return page_address(2) - oracle_below(g, 40); /* both writable */
+    if (kind < 87)
+        return page_address(3) - oracle_below(g, 40); /* into a hole */
+    if (kind < 91)
+        return page_address(5) - oracle_below(g, 40); /* into a read-only page */
+    if (kind < 93)
+        return page_address(1) - oracle_below(g, 20); /* from a hole */
+    if (kind < 97)
+        return page_address(5) + at;
+    if (kind < 98)
+        return page_address(6) + at;
+    if (!wide || kind < 99)
+        return page_address(3) + at;
+    return oracle_percent(g, 50) ? UINT64_C(0x800000000000) - oracle_below(g, 24)   /* across the canonical edge */
+                                 : oracle_random(g) >> 16 | UINT64_C(0x4000) << 48; /* not canonical */
+}
+
+static uint64_t operand_address(struct oracle_gen *g, const struct oracle_case *c, bool aligned)
+{
+    return interesting_address(g, aligned, c->insn.asize == 3);
+}
+
+/* Nothing of ours can be there: it faults on both sides, or is a data page. */
+static bool is_safe(const struct oracle_gen *g, uint64_t addr)
+{
+    uint64_t spread = UINT64_C(1) << 29;
+    if (!g->code32 && (uint64_t)((int64_t)(addr << 16) >> 16) != addr)
+        return true;
+    return (addr >= ORACLE_DATA - spread && addr < ORACLE_CODE - 0x100000) ||
+           (addr >= UINT64_C(0x7fffffffff00) && addr < UINT64_C(0x800000000100));
+}
+
+static uint64_t segment_base(const struct insn *i)
+{
+    return i->seg == SEG_GS ? ORACLE_GS_BASE : 0;
+}
+
+static uint64_t reg_or_zero(const struct oracle_case *c, unsigned r)
+{
+    return r == R_RIP ? c->in.rip + c->len : r == R_ZERO ? 0 : c->in.r[r];
+}
+
+static uint64_t effective_address(const struct oracle_case *c)
+{
+    const struct insn *i = &c->insn;
+    uint64_t index = insn_row(i)->attr & ROW_VSIB ? 0 : reg_or_zero(c, i->index) << i->scale;
+    uint64_t ea = reg_or_zero(c, i->base) + index + (uint64_t)i->disp;
+
+    return i->asize == 3 ? ea : i->asize == 2 ? (uint32_t)ea : (uint16_t)ea;
+}
+
+static void set_base(struct oracle_gen *g, struct oracle_case *c, unsigned r, uint64_t v)
+{
+    c->in.r[r] = g->code32 ? (uint32_t)v : v;
+    if (!g->code32 && c->insn.asize == 2 && oracle_percent(g, 50))
+        c->in.r[r] = (uint32_t)v | oracle_random(g) << 32;
+}
+
+/* Chooses registers, or the displacement, so that the ModRM operand is at `target` (or near, where that cannot be). */
+static void aim(struct oracle_gen *g, struct oracle_case *c, struct encoder *e, uint64_t target)
+{
+    const struct insn *i = &c->insn;
+    uint64_t want = target - segment_base(i);
+    bool vsib = insn_row(i)->attr & ROW_VSIB, index = i->index != R_ZERO && !vsib;
+
+    if (i->base == R_ZERO || i->base == R_RIP) {
+        if (index)
+            c->in.r[i->index] = oracle_below(g, 100);
+        if (!e->disp_at)
+            return;
+        uint64_t d = want - reg_or_zero(c, i->base) - (index ? c->in.r[i->index] << i->scale : 0);
+        unsigned bytes = insn_row(i)->attr & ROW_MODRM ? 4 : 1u << i->asize;
+        for (unsigned n = 0; n < bytes; n++)
+            e->b[e->disp_at + n] = (uint8_t)(d >> 8 * n);
+        c->insn.disp = bytes == 4 ? (int64_t)(int32_t)d : (int64_t)d;
+        memcpy(c->code, e->b, 16);
+    } else if (index && i->index == i->base) {
+        uint64_t sum = want - (uint64_t)i->disp;
+        set_base(g, c, i->base, sum / ((1u << i->scale) + 1));
+    } else {
+        if (index && oracle_percent(g, 60))
+            c->in.r[i->index] = oracle_below(g, 0x2000);
+        uint64_t offset = index ? c->in.r[i->index] << i->scale : 0;
+        set_base(g, c, i->base, want - (uint64_t)i->disp - offset);
+    }
+}
+
+/* --- States that make the instruction do something ----------------------------------------------------------------------------- */
+
+static bool is_one_of(const struct op *op, const struct op *const *list, unsigned n)
+{
+    for (unsigned k = 0; k < n; k++)
+        if (list[k] == op)
+            return true;
+    return false;
+}
+#define IS_ONE_OF(what, ...) \
+    is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, G_N_ELEMENTS(((const struct op *const[]){ __VA_ARGS__ })))
+
+static void shape_string(struct oracle_gen *g, struct oracle_case *c)
+{
+    unsigned most = oracle_percent(g, 80) ? 12 : 700;
+
+    set_base(g, c, R_RSI, operand_address(g, c, false) - segment_base(&c->insn));
+    set_base(g, c, R_RDI, oracle_percent(g, 15) ? c->in.r[R_RSI] + segment_base(&c->insn) + oracle_below(g, 17) - 8
+                                                : operand_address(g, c, false));
+    set_base(g, c, R_RCX, oracle_below(g, most));
+    if (oracle_percent(g, 40))
+        c->in.rflags ^= FLAG_DF;
+}
+
+/* Elements near each other, or one may wander off. */
+static void shape_gather(struct oracle_gen *g, struct oracle_case *c)
+{
+    const struct insn_row *row = insn_row(&c->insn);
+    union vec *index = &c->in.v[c->insn.index];
+    bool wide = row->operands[1] == OPERAND_VMqq || row->operands[1] == OPERAND_VMqd;
+
+    for (unsigned n = 0; n < (wide ? 4 : 8); n++) {
+        int64_t v = (int64_t)oracle_below(g, oracle_percent(g, 90) ? 100 : 2000) - 50;
+        if (wide)
+            index->s64[n] = v;
+        else
+            index->s32[n] = (int32_t)v;
+    }
+    for (unsigned n = 0; n < 8; n++)
+        if (oracle_percent(g, 50))
+            c->in.v[c->insn.vvvv].u32[n] ^= 0x80000000;
+}
+
+static void shape_division(struct oracle_gen *g, struct oracle_case *c)
+{
+    if (oracle_percent(g, 60)) {
+        unsigned osize = c->insn.osize;
+        if (osize == 0)
+            c->in.r[R_RAX] = (c->in.r[R_RAX] & ~UINT64_C(0xff00)) | (uint64_t)oracle_below(g, 5) << 8;
+        else if (oracle_percent(g, 50))
+            c->in.r[R_RDX] = (uint64_t)((int64_t)c->in.r[R_RAX] >> 63);
+        else
+            c->in.r[R_RDX] = oracle_below(g, 3);
+    }
+}
+
+static uint64_t memory_word(const struct oracle_gen *g, uint64_t addr)
+{
+    uint64_t v = 0;
+    if (addr >= ORACLE_DATA && addr < ORACLE_DATA + ORACLE_DATA_BYTES - 8)
+        memcpy(&v, g->memory + (addr - ORACLE_DATA), 8);
+    return v;
+}
+
+static void shape_compare_exchange(struct oracle_gen *g, struct oracle_case *c)
+{
+    uint64_t ea = effective_address(c) + segment_base(&c->insn);
+
+    if (!(c->insn.flags & INSN_MEM)) {
+        if (c->insn.rm < 16)
+            c->in.r[R_RAX] = c->in.r[c->insn.rm];
+    } else if (insn_row(&c->insn)->op == &op_cmpxchg) {
+        c->in.r[R_RAX] = memory_word(g, ea);
+    } else if (insn_row(&c->insn)->op == &op_cmpxchg8b) {
+        c->in.r[R_RAX] = (uint32_t)memory_word(g, ea) | (c->in.r[R_RAX] & ~UINT64_C(0xffffffff));
+        c->in.r[R_RDX] = memory_word(g, ea) >> 32;
+    } else {
+        c->in.r[R_RAX] = memory_word(g, ea);
+        c->in.r[R_RDX] = memory_word(g, ea + 8);
+    }
+    if (g->code32) {
+        c->in.r[R_RAX] = (uint32_t)c->in.r[R_RAX];
+        c->in.r[R_RDX] = (uint32_t)c->in.r[R_RDX];
+    }
+}
+
+/* Before the memory operand is aimed at, whose registers win. */
+static void shape_before(struct oracle_gen *g, struct oracle_case *c)
+{
+    const struct op *op = insn_row(&c->insn)->op;
+
+    set_base(g, c, R_RSP, oracle_percent(g, 85) ? page_address(2) + 0x200 + 8 * oracle_below(g, 300)
+                                                : interesting_address(g, false, !g->code32));
+    if (IS_ONE_OF(op, &op_enter, &op_leave))
+        set_base(g, c, R_RBP, interesting_address(g, false, !g->code32));
+    if (IS_ONE_OF(op, &op_movs, &op_stos, &op_lods, &op_cmps, &op_scas, &op_ins, &op_outs))
+        shape_string(g, c);
+    if (op == &op_xlat)
+        set_base(g, c, R_RBX, operand_address(g, c, false) - segment_base(&c->insn) - (uint8_t)c->in.r[R_RAX]);
+    if (IS_ONE_OF(op, &op_maskmovq, &op_maskmovdqu))
+        set_base(g, c, R_RDI, operand_address(g, c, false) - segment_base(&c->insn));
+    if (IS_ONE_OF(op, &op_div, &op_idiv))
+        shape_division(g, c);
+    if (IS_ONE_OF(op, &op_loop, &op_loope, &op_loopne, &op_jrcxz) && oracle_percent(g, 60))
+        c->in.r[R_RCX] = oracle_below(g, 3);
+    if (IS_ONE_OF(op, &op_bt_reg, &op_bts_reg, &op_btr_reg, &op_btc_reg) && c->insn.flags & INSN_MEM)
+        c->in.r[c->insn.reg] = (uint64_t)(int64_t)(int32_t)oracle_random(g) >> (oracle_percent(g, 80) ? 18 : 0);
+    if (IS_ONE_OF(op, &op_pcmpestri, &op_pcmpestrm))
+        for (unsigned r = R_RAX; r <= R_RDX; r += 2)
+            c->in.r[r] = (uint64_t)((int64_t)oracle_below(g, 40) - 20);
+    if (insn_row(&c->insn)->attr & ROW_VSIB)
+        shape_gather(g, c);
+}
+
+/* Bit strings and gathers reach beyond the operand's address. */
+static bool reach_is_safe(const struct oracle_gen *g, const struct oracle_case *c, uint64_t addr)
+{
+    const struct insn_row *row = insn_row(&c->insn);
+
+    if (!is_safe(g, addr))
+        return false;
+    if (IS_ONE_OF(row->op, &op_bt_reg, &op_bts_reg, &op_btr_reg, &op_btc_reg)) {
+        int64_t offset = c->insn.osize == 1 ? (int16_t)c->in.r[c->insn.reg] : (int64_t)c->in.r[c->insn.reg];
+        if (c->insn.osize == 2)
+            offset = (int32_t)offset;
+        return is_safe(g, addr + (uint64_t)(offset >> 3));
+    }
+    if (row->attr & ROW_VSIB) {
+        /* index elements were shaped, unless base register and the rest undid it */
+        return is_safe(g, addr + 16384) && is_safe(g, addr - 16384);
+    }
+    return true;
+}
+
+/* --- Instance ------------------------------------------------------------------------------------------------------------------------ */
+
+void oracle_gen_init(struct oracle_gen *g, uint64_t seed, bool code32)
+{
+    *g = (struct oracle_gen){ .rng = { seed ^ UINT64_C(0x9e3779b97f4a7c15), seed * UINT64_C(0xbf58476d1ce4e5b9) + 1 },
+                              .code32 = code32 };
+    for (unsigned n = 0; n < 16; n++)
+        oracle_random(g);
+    oracle_fill_memory(g);
+}
+
+/* Operand data where the instruction will find it. */
+static void poke_operand(struct oracle_gen *g, uint64_t addr)
+{
+    if (addr < ORACLE_DATA || addr + 32 > ORACLE_DATA + ORACLE_DATA_BYTES)
+        return;
+    uint8_t *at = g->memory + (addr - ORACLE_DATA);
+    if (oracle_percent(g, 25)) {
+        struct float80 f = oracle_f80(g);
+        memcpy(at, &f.mant, 8);
+        memcpy(at + 8, &f.sexp, 2);
+    } else {
+        oracle_fill_vector(g, at, 32);
+    }
+}
+
+static bool decode_case(const struct oracle_gen *g, struct oracle_case *c, unsigned row, const struct encoder *e)
+{
+    struct decode_mode mode = { .code_size = g->code32 ? 2 : 3, .stack32 = true, .protected_mode = true };
+
+    memcpy(c->code, e->b, 16);
+    if (decode_insn(c->code, 15, mode, &c->insn) != DECODE_OK || c->insn.row != row)
+        return false;
+    c->len = c->insn.len;
+    return c->insn.seg != SEG_FS;
+}
+
+bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_case *c)
+{
+    const struct insn_row *row = &insn_rows[row_index];
+    struct encoder e;
+
+    if (++g->memory_age % 64 == 0)
+        oracle_fill_memory(g);
+    encode(g, row, &e);
+    *c = (struct oracle_case){ .code32 = g->code32, .memory = g->memory };
+    if (!decode_case(g, c, row_index, &e))
+        return false;
+    oracle_fill_regs(g, &c->in);
+    unsigned code_at = oracle_percent(g, 5) ? ORACLE_PAGE - 1 - oracle_below(g, c->len) : 64 + oracle_below(g, 64);
+    c->in.rip = ORACLE_CODE + code_at;
+    c->step = row->end == END_JUMP || row->end == END_INDIRECT;
+    shape_before(g, c);
+    if (c->insn.flags & INSN_MEM && (row->attr & ROW_MODRM || has_method(row, METHOD_O))) {
+        aim(g, c, &e, operand_address(g, c, row->attr & ROW_ALIGN || row->op == &op_cmpxchg16b));
+        uint64_t addr = effective_address(c) + segment_base(&c->insn);
+        if (!reach_is_safe(g, c, addr))
+            return false;
+        poke_operand(g, addr);
+    }
+    if (IS_ONE_OF(row->op, &op_cmpxchg, &op_cmpxchg8b, &op_cmpxchg16b) && oracle_percent(g, 50)) {
+        uint64_t before = effective_address(c);
+        struct oracle_regs saved = c->in;
+        shape_compare_exchange(g, c);
+        if (effective_address(c) != before)
+            c->in = saved; /* the address depends on what was to be shaped */
+    }
+    return true;
+}
