@@ -3,13 +3,6 @@
  */
 #include "tests/lib/guest_test.h"
 
-/* GDT: 08 code32, 10 data, 18 code16, 20 code64. */
-#define GDT \
-    ".balign 8\n" \
-    "gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0x00af9b000000ffff, 0x000093000000ffff\n" \
-    "gdt_end:\n" \
-    "gdtr: .word gdt_end - gdt - 1\n .long " ORG("gdt") "\n"
-
 GUEST_CODE(modes,
     "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %sp\n"
     GUEST_PUT("r")
@@ -57,7 +50,7 @@ GUEST_CODE(modes,
     GUEST_PUT("R")
     GUEST_EXIT("0")
     "2: jmp 2b\n"
-    GDT)
+    GUEST_GDT)
 
 static void test_modes(void)
 {
