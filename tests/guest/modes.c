@@ -9,7 +9,7 @@ GUEST_CODE(modes,
     /* a real-mode interrupt */
     "movw $" ORG("isr") ", 0x21*4\n movw $0, 0x21*4+2\n int $0x21\n"
     /* protected mode, 16-bit code first */
-    "lgdtl " ORG("gdtr") "\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n"
+    "lgdtl " ORG("modes_gdtr") "\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n"
     "ljmp $0x18, $" ORG("prot16") "\n"
     "isr: " GUEST_PUT("i") "iret\n"
     "prot16: " GUEST_PUT("p")
@@ -50,7 +50,7 @@ GUEST_CODE(modes,
     GUEST_PUT("R")
     GUEST_EXIT("0")
     "2: jmp 2b\n"
-    GUEST_GDT)
+    GUEST_GDT("modes"))
 
 static void test_modes(void)
 {

@@ -53,14 +53,14 @@ void guest_expect(const void *start, const void *end, const char *output);
 /*
  * From real mode to 64-bit mode with the first GiB mapped to itself, writable and for user code too, in 2 MiB pages: PML4 at 1000,
  * PDPT at 2000, PD at 3000. GDT: 08 code32, 10 data, 18 code16, 20 code64, 28 data16, 33 user data, 3b user code64, 40 TSS (limit
- * 67, base 0x4000). The stack is below 0x7000. What follows is 64-bit code. Put GUEST_GDT at the end.
+ * 67, base 0x4000). The stack is below 0x7000. What follows is 64-bit code. Put GUEST_GDT at the end; `name` keeps the labels of several guests apart.
  */
-#define GUEST_ENTER_LONG \
+#define GUEST_ENTER_LONG(name) \
     "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %sp\n" \
-    "lgdtl " ORG("gdtr") "\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n" \
-    "ljmpl $0x08, $" ORG("enter32") "\n" \
+    "lgdtl " ORG(name "_gdtr") "\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n" \
+    "ljmpl $0x08, $" ORG(name "_enter32") "\n" \
     ".code32\n" \
-    "enter32: mov $0x10, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %esp\n" \
+    name "_enter32: mov $0x10, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %esp\n" \
     "mov $0x1000, %edi\n xor %eax, %eax\n mov $0x1000, %ecx\n rep stosl\n" \
     "movl $0x2007, 0x1000\n movl $0x3007, 0x2000\n mov $0x3000, %edi\n mov $0x87, %eax\n" \
     "1: mov %eax, (%edi)\n add $0x200000, %eax\n add $8, %edi\n cmp $0x4000, %edi\n jne 1b\n" \
@@ -68,15 +68,15 @@ void guest_expect(const void *start, const void *end, const char *output);
     "mov %cr4, %eax\n or $0x20, %eax\n mov %eax, %cr4\n" \
     "mov $0xc0000080, %ecx\n rdmsr\n or $0x100, %eax\n wrmsr\n" \
     "mov %cr0, %eax\n or $0x80000000, %eax\n mov %eax, %cr0\n" \
-    "ljmpl $0x20, $" ORG("enter64") "\n" \
+    "ljmpl $0x20, $" ORG(name "_enter64") "\n" \
     ".code64\n" \
-    "enter64:\n"
+    name "_enter64:\n"
 
-#define GUEST_GDT \
+#define GUEST_GDT(name) \
     ".balign 8\n" \
-    "gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0x00af9b000000ffff, 0x000093000000ffff\n" \
+    name "_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0x00af9b000000ffff, 0x000093000000ffff\n" \
     ".quad 0x00cff3000000ffff, 0x00affb000000ffff, 0x0000890040000067, 0\n" \
-    "gdt_end:\n" \
-    "gdtr: .word gdt_end - gdt - 1\n .long " ORG("gdt") "\n"
+    name "_gdt_end:\n" \
+    name "_gdtr: .word " name "_gdt_end - " name "_gdt - 1\n .long " ORG(name "_gdt") "\n"
 
 #endif
