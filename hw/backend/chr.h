@@ -2,9 +2,9 @@
  * Character back ends: where a serial port's or console's bytes go on the host, and come from.
  *
  * A chr belongs to its machine and has one front end (a device, or a multiplexer with several). Front-end functions are
- * called from the main loop with the VM lock held; chr_* functions are called under the VM lock, by any thread. Nothing
- * blocks: output that the host does not take at once is queued (bounded; what a front end sends beyond it is refused,
- * and it is told when there is room) and flushed when the chr is freed.
+ * called with the VM lock held, from the main loop or from within chr_accept_input() and chr_attach(); chr_* functions are
+ * called under the VM lock, by any thread. Nothing blocks: output that the host does not take at once is queued (bounded;
+ * what a front end sends beyond it is refused, and it is told when there is room) and flushed when the chr is freed.
  */
 #ifndef HW_BACKEND_CHR_H
 #define HW_BACKEND_CHR_H
@@ -44,8 +44,7 @@ struct chr *chr_new_chardev(struct machine *m, const char *option, GError **err)
 bool chr_new_legacy(struct machine *m, const char *id, const char *spec, struct chr **out, GError **err);
 /* The chr with that id, or NULL. */
 struct chr *chr_find(struct machine *m, const char *id);
-/* Flushes and closes all of the machine's back ends; machine_free does this after its devices are gone. */
-void chr_free_all(struct machine *m);
+/* machine_free flushes and closes all back ends, after its devices are gone: it frees the table machine.chrs. */
 void chr_help(GString *out); /* -chardev help */
 /*
  * Puts the terminal back as it was found; async-signal-safe and idempotent. Called at exit and from fatal signals by
@@ -72,12 +71,10 @@ size_t chr_ringbuf_read(struct chr *c, void *buf, size_t len);
 /* As if the host had sent these bytes: input of a ring buffer or null chr (tests, monitor). Returns what was taken. */
 size_t chr_inject(struct chr *c, const void *buf, size_t len);
 
-/* --- Multiplexer ---------------------------------------------------------------------------------------------------- */
-
 /*
- * "mon:stdio" and mux=on make one: Ctrl-a h helps, Ctrl-a x requests REQUEST_SHUTDOWN of the machine, Ctrl-a c goes to the
- * next front end, Ctrl-a b sends a break, Ctrl-a Ctrl-a sends Ctrl-a.
+ * "mon:stdio" and mux=on make a multiplexer: Ctrl-a h helps, Ctrl-a x requests REQUEST_QUIT, Ctrl-a c goes to the next
+ * front end, Ctrl-a b sends a break, Ctrl-a Ctrl-a sends Ctrl-a. -echr sets another escape character; no effect on others.
  */
-void chr_mux_set_escape(struct chr *mux, uint8_t escape); /* -echr; default 1, Ctrl-a */
+void chr_mux_set_escape(struct chr *mux, uint8_t escape);
 
 #endif

@@ -41,6 +41,7 @@ void machine_free(struct machine *m)
     bus_free(m->system_bus);
     if (m->board_free)
         m->board_free(m);
+    g_clear_pointer(&m->chrs, g_hash_table_destroy);
     g_ptr_array_free(m->states, TRUE);
     address_space_fini(&m->memory);
     address_space_fini(&m->ports);
@@ -58,7 +59,7 @@ void machine_free(struct machine *m)
 
 void machine_request(struct machine *m, enum machine_request what, const char *cause)
 {
-    static const char *const names[] = { "nothing", "reset", "shutdown", "power button", "pause" };
+    static const char *const names[] = { "nothing", "reset", "shutdown", "power button", "pause", "quit" };
     if (what == REQUEST_RESET && m->no_reboot)
         what = REQUEST_SHUTDOWN;
     if (log_on(LOG_CPU_RESET))
@@ -81,7 +82,8 @@ void machine_request_exit(struct machine *m, int code, const char *cause)
 
 enum machine_request machine_take_request(struct machine *m)
 {
-    static const enum machine_request order[] = { REQUEST_SHUTDOWN, REQUEST_RESET, REQUEST_POWERDOWN, REQUEST_PAUSE };
+    static const enum machine_request order[] = { REQUEST_QUIT, REQUEST_SHUTDOWN, REQUEST_RESET, REQUEST_POWERDOWN,
+                                                  REQUEST_PAUSE };
     for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
         uint32_t bit = 1u << order[i];
         if (__atomic_fetch_and(&m->requests, ~bit, __ATOMIC_SEQ_CST) & bit)

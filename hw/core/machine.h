@@ -35,6 +35,7 @@ enum machine_request {
     REQUEST_SHUTDOWN,
     REQUEST_POWERDOWN, /* the power button is pressed: ACPI tells the guest */
     REQUEST_PAUSE,
+    REQUEST_QUIT, /* the user ends the process, -no-shutdown or not */
 };
 
 struct machine {
@@ -45,7 +46,7 @@ struct machine {
     struct bus *system_bus;      /* root of the device tree */
     struct clock *clock;
     struct input input;          /* who hears keys and pointers; hw/core/input.h */
-    GHashTable *chrs;            /* id -> struct chr *, owned: PROP_CHR looks here; NULL before the first one */
+    GHashTable *chrs;            /* id -> struct chr *, owned; NULL before the first one (hw/backend/chr.c) */
 
     struct cpu **cpus; /* by index; APIC id in struct cpu */
     unsigned cpu_count;
@@ -81,7 +82,7 @@ void machine_free(struct machine *m);
 
 /* Any thread, any lock. `cause` goes to -d cpu_reset and events: "8042", "port 0xcf9", "triple fault", "ACPI S5". */
 void machine_request(struct machine *m, enum machine_request what, const char *cause);
-/* The most pressing request (shutdown, reset, power button, pause) and forgets it; or REQUEST_NONE. */
+/* The most pressing request (quit, shutdown, reset, power button, pause) and forgets it; or REQUEST_NONE. */
 enum machine_request machine_take_request(struct machine *m);
 /* As REQUEST_SHUTDOWN, with the code that the process ends with (isa-debug-exit). */
 void machine_request_exit(struct machine *m, int code, const char *cause);
