@@ -17,7 +17,7 @@
 #include "hw/core/state.h"
 
 #define HZ UINT64_C(100000000)
-#define TIMERS_MAX 32
+#define TIMERS_MAX 24   /* as many as fit in HPET_SIZE */
 #define MIN_COUNTS 1000 /* between two interrupts of a periodic timer */
 
 #define REG_CAP 0x000
@@ -402,7 +402,7 @@ static bool post_load(void *instance, uint8_t version, GError **err)
 }
 
 static const struct prop props[] = {
-    PROP(PROP_U8, "timers", struct hpet, timers, 3, "number of timers, 3 to 32"),
+    PROP(PROP_U8, "timers", struct hpet, timers, 3, "number of timers, 3 to 24"),
     PROP(PROP_U32, "hpet-intcap", struct hpet, intcap, 0xff0104, "interrupts that timers can be routed to, a bit each"),
     PROPS_END,
 };

@@ -10,7 +10,7 @@
 #define HPET_PERIOD_FS 10000000 /* femtoseconds of one count */
 #define HPET_OUTPUTS 32
 
-extern const struct device_type hpet_type; /* "hpet"; properties timers (3..32), hpet-intcap */
+extern const struct device_type hpet_type; /* "hpet"; properties timers (3..24), hpet-intcap */
 
 /*
  * Outputs by global interrupt number: the ones of hpet-intcap, and 0 and 8, which carry the PIT's and the RTC's
