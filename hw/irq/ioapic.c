@@ -184,7 +184,7 @@ static bool realize(struct device *d, GError **err)
     g_assert(d->machine->apic_bus);
     if (s->initial_id > 15 || (s->version != 0x11 && s->version != 0x20) || s->addr & (PAGE_SIZE - 1)) {
         g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "ioapic: needs id up to 15, version 0x11 or 0x20, addr at a page");
+                    "ioapic: needs apic-id up to 15, version 0x11 or 0x20, addr at a page");
         return false;
     }
     apic_bus_listen_eoi(d->machine, end_of_interrupt, s);
@@ -223,7 +223,7 @@ static bool post_load(void *instance, uint8_t version, GError **err)
 
 static const struct prop props[] = {
     PROP(PROP_U64, "addr", struct ioapic, addr, IOAPIC_DEFAULT_BASE, "address of its page"),
-    PROP(PROP_U8, "id", struct ioapic, initial_id, 0, "APIC id after reset"),
+    PROP(PROP_U8, "apic-id", struct ioapic, initial_id, 0, "APIC id after reset"),
     PROP(PROP_U8, "version", struct ioapic, version, 0x20, "0x11 or 0x20"),
     PROPS_END,
 };
