@@ -1,9 +1,9 @@
 /*
- * AVX and AVX2 instructions without a legacy form: broadcast, permutation across the 128-bit halves, insert and extract of
- * halves, masked moves, gathers, VTEST, VZEROUPPER; and PTEST.
+ * AVX and AVX2 instructions without a legacy form: broadcast, permutation across the 128-bit halves, insert and extract
+ * of halves, masked moves, gathers, VTEST, VZEROUPPER; and PTEST.
  *
- * A gather that faults has done the elements before, and cleared their mask, as the manual says. Intel SDM volume 2. Runs
- * on the vCPU's thread.
+ * A gather that faults has done the elements before, and cleared their mask, as the manual says. Intel SDM volume 2.
+ * Runs on the vCPU's thread.
  */
 #include "cpu/ops.h"
 #include "cpu/vec.h"
@@ -140,7 +140,7 @@ TEST(ptest, UINT64_MAX)
 TEST(vtestps, UINT64_C(0x8000000080000000))
 TEST(vtestpd, UINT64_C(0x8000000000000000))
 
-/* --- Masked moves --------------------------------------------------------------------------------------------------- */
+/* --- Masked moves ------------------------------------------------------------------------------------------------- */
 
 /* The lanes whose sign bit is set. */
 VEC_INLINE uint32_t sign_lanes(const union vec *v, unsigned size, unsigned bytes)
@@ -180,7 +180,7 @@ MASKED_OPS(vmaskmovpd, 8)
 MASKED_OPS(vpmaskmovd, 4)
 MASKED_OPS(vpmaskmovq, 8)
 
-/* --- Gather --------------------------------------------------------------------------------------------------------- */
+/* --- Gather ------------------------------------------------------------------------------------------------------- */
 
 VEC_INLINE uint64_t gather_ea(const struct cpu *cpu, const struct insn *i, unsigned n, unsigned index_size)
 {
@@ -197,11 +197,16 @@ VEC_INLINE void gather_run(struct cpu *cpu, const struct insn *i, unsigned size,
     union vec *d = &cpu->v[i->reg], *mask = &cpu->v[i->vvvv];
     unsigned count = bytes / (size > index_size ? size : index_size);
 
-    for (unsigned n = 0; n < count; n++) {
-        if (size == 4)
-            mask->s32[L32(n)] >>= 31;
-        else
+    /* Done first, and seen if an element faults. */
+    for (unsigned n = 0; n < 4; n++) {
+        if (8 * n >= bytes) {
+            mask->u64[n] = 0;
+        } else if (size == 4) {
+            mask->s32[2 * n] >>= 31;
+            mask->s32[2 * n + 1] >>= 31;
+        } else {
             mask->s64[n] >>= 63;
+        }
     }
     for (unsigned n = 0; n < count; n++) {
         if (!(size == 4 ? mask->u32[L32(n)] : mask->u64[n]))
@@ -214,6 +219,8 @@ VEC_INLINE void gather_run(struct cpu *cpu, const struct insn *i, unsigned size,
             d->u64[n] = mem_load64(cpu, addr, i->seg);
             mask->u64[n] = 0;
         }
+        if (bytes == 16)
+            d->u64[2] = d->u64[3] = 0;
     }
     memset(mask, 0, sizeof *mask);
     for (unsigned n = count * size / 8; n < 4; n++)
@@ -233,7 +240,7 @@ GATHER(vgatherdpd, 8, 4)
 GATHER(vgatherqps, 4, 8)
 GATHER(vgatherqpd, 8, 8)
 
-/* --- VZEROUPPER, VZEROALL: registers 8 to 15 are out of reach outside 64-bit mode ------------------------------------- */
+/* --- VZEROUPPER, VZEROALL: registers 8 to 15 are out of reach outside 64-bit mode --------------------------------- */
 
 static unsigned reachable(const struct cpu *cpu)
 {

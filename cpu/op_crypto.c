@@ -1,8 +1,8 @@
 /*
  * AES, PCLMULQDQ and SHA.
  *
- * FIPS 197, FIPS 180-4, Intel SDM volume 2. Not made against observers of our own timing: the tables are indexed by guest
- * data. Runs on the vCPU's thread.
+ * FIPS 197, FIPS 180-4, Intel SDM volume 2. Not made against observers of our own timing: the tables are indexed by
+ * guest data. Runs on the vCPU's thread.
  */
 #include "cpu/ops.h"
 #include "cpu/vec.h"
@@ -18,8 +18,9 @@ static inline uint32_t rotate_right(uint32_t v, unsigned n)
     return v >> n | v << (32 - n);
 }
 
-/* --- AES: a state is four columns, each a 32-bit lane with its first row lowest ------------------------------------ */
+/* --- AES: a state is four columns, each a 32-bit lane with its first row lowest ----------------------------------- */
 
+/* clang-format off */
 static const uint8_t sbox[256] = {
     0x63, 0x7c, 0x77, 0x7b, 0xf2, 0x6b, 0x6f, 0xc5, 0x30, 0x01, 0x67, 0x2b, 0xfe, 0xd7, 0xab, 0x76,
     0xca, 0x82, 0xc9, 0x7d, 0xfa, 0x59, 0x47, 0xf0, 0xad, 0xd4, 0xa2, 0xaf, 0x9c, 0xa4, 0x72, 0xc0,
@@ -56,6 +57,7 @@ static const uint8_t inverse_sbox[256] = {
     0xa0, 0xe0, 0x3b, 0x4d, 0xae, 0x2a, 0xf5, 0xb0, 0xc8, 0xeb, 0xbb, 0x3c, 0x83, 0x53, 0x99, 0x61,
     0x17, 0x2b, 0x04, 0x7e, 0xba, 0x77, 0xd6, 0x26, 0xe1, 0x69, 0x14, 0x63, 0x55, 0x21, 0x0c, 0x7d,
 };
+/* clang-format on */
 
 /* Each byte times x in the field. */
 static inline uint32_t times_x(uint32_t v)
@@ -142,7 +144,7 @@ VEC_X(aesdeclast)
 VEC_X(aesimc)
 VEC_X(aeskeygenassist)
 
-/* --- Carry-less multiplication -------------------------------------------------------------------------------------- */
+/* --- Carry-less multiplication ------------------------------------------------------------------------------------ */
 
 /* Four bits of x at a time. */
 static struct wide carryless_multiply(uint64_t x, uint64_t y)
@@ -169,7 +171,7 @@ VEC_INLINE void pclmulqdq_body(VEC_BODY_ARGS)
 }
 VEC_X(pclmulqdq)
 
-/* --- SHA ---------------------------------------------------------------------------------------------------------------- */
+/* --- SHA ---------------------------------------------------------------------------------------------------------- */
 
 static inline uint32_t choose(uint32_t x, uint32_t y, uint32_t z)
 {

@@ -2,15 +2,15 @@
  * Fused multiply-add: VFMADD, VFMSUB, VFNMADD, VFNMSUB, VFMADDSUB, VFMSUBADD in the orders 132, 213 and 231.
  *
  * The order tells which operands are multiplied and, if several are NaNs, which comes first: with operands 1 (reg), 2
- * (VEX.vvvv) and 3 (ModRM), 132 is 1 * 3 + 2, 213 is 2 * 1 + 3, 231 is 2 * 3 + 1. Intel SDM volume 1, 14.5.3. The arithmetic
- * is behind sse_fp.h. Runs on the vCPU's thread.
+ * (VEX.vvvv) and 3 (ModRM), 132 is 1 * 3 + 2, 213 is 2 * 1 + 3, 231 is 2 * 3 + 1. Intel SDM volume 1, 14.5.3. The
+ * arithmetic is behind sse_fp.h. Runs on the vCPU's thread.
  */
 #include "cpu/ops.h"
 #include "cpu/sse_fp.h"
 #include "cpu/vec.h"
 
-VEC_INLINE void fma_run(struct cpu *cpu, const struct insn *i, enum fp_fma kind, unsigned order, unsigned size, unsigned bytes,
-                        bool mem)
+VEC_INLINE void fma_run(struct cpu *cpu, const struct insn *i, enum fp_fma kind, unsigned order, unsigned size,
+                        unsigned bytes, bool mem)
 {
     union vec d = cpu->v[i->reg], tmp; /* a scalar one keeps the rest of the destination */
     const union vec *o1 = &cpu->v[i->reg], *o2 = &cpu->v[i->vvvv], *o3 = vec_rm(cpu, i, &tmp, bytes, mem);

@@ -71,6 +71,6 @@ static void maskmovq_fn(struct cpu *cpu, const struct insn *i)
     for (unsigned n = 0; n < 8; n++)
         lanes |= (uint32_t)(mask >> (8 * n + 7) & 1) << n;
     x87_enter_mmx(cpu);
-    vec_store_lanes(cpu, i, insn_ea(cpu, i), &v, lanes, 1);
+    vec_store_bytes(cpu, i, &v, lanes, 8);
 }
 VEC_OP_MEM(maskmovq, maskmovq_fn, maskmovq_fn)

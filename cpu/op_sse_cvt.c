@@ -1,9 +1,9 @@
 /*
- * Conversions between integers and floating point and between floating-point formats: SSE, SSE2, AVX, F16C, with the MMX
- * forms. The arithmetic is behind sse_fp.h.
+ * Conversions between integers and floating point and between floating-point formats: SSE, SSE2, AVX, F16C, with the
+ * MMX forms. The arithmetic is behind sse_fp.h.
  *
- * CVTPI2PS and CVTPI2PD with a memory operand do not enter MMX state nor look at x87 exceptions, as on Intel's processors.
- * Intel SDM volume 2. Runs on the vCPU's thread.
+ * CVTPI2PS and CVTPI2PD with a memory operand do not enter MMX state nor look at x87 exceptions; the other MMX forms
+ * have entered it if they raise #XM. So do Intel's processors. Intel SDM volume 2. Runs on the vCPU's thread.
  */
 #include "cpu/ops.h"
 #include "cpu/sse_fp.h"
@@ -39,20 +39,15 @@ PACKED(cvtps2pd, fp_f32_to_f64, 2, 8, 16)
 PACKED(cvtpd2ps, fp_f64_to_f32, 2, 16, 8)
 PACKED(vcvtph2ps, fp_f16_to_f32, 4, 8, 16)
 
-/* The destination is the ModRM operand: half as long as the source. */
+/* The destination is the ModRM operand: half as long as the source. MXCSR changes even if the store faults. */
 VEC_INLINE void to_half_run(struct cpu *cpu, const struct insn *i, unsigned lanes, bool mem)
 {
     union vec d;
-    uint64_t addr = 0;
 
-    if (mem) {
-        addr = insn_linear(cpu, i, 2 * lanes, true);
-        mem_probe_write(cpu, addr, 2 * lanes, i->seg);
-    }
     d.u64[1] = 0;
     fp_f32_to_f16(cpu, &d, &cpu->v[i->reg], lanes, i->imm);
     if (mem)
-        vec_store(cpu, &d, addr, 2 * lanes, i->seg);
+        vec_store(cpu, &d, insn_linear(cpu, i, 2 * lanes, true), 2 * lanes, i->seg);
     else
         vec_write(cpu, i, i->rm, &d, 16);
 }
@@ -62,7 +57,7 @@ VEC_FN(vcvtps2ph_yr, to_half_run(cpu, i, 8, false))
 VEC_FN(vcvtps2ph_ym, to_half_run(cpu, i, 8, true))
 VEC_OP_VL_MEM(vcvtps2ph, vcvtps2ph_xr, vcvtps2ph_xm, vcvtps2ph_yr, vcvtps2ph_ym)
 
-/* --- Scalar --------------------------------------------------------------------------------------------------------- */
+/* --- Scalar ------------------------------------------------------------------------------------------------------- */
 
 VEC_INLINE void scalar_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn, unsigned from, bool mem)
 {
@@ -94,8 +89,8 @@ FORMS(cvtsi2ss, from_general_run, fp_i32_to_f32, fp_i64_to_f32)
 FORMS(cvtsi2sd, from_general_run, fp_i32_to_f64, fp_i64_to_f64)
 
 /* To Gy. */
-VEC_INLINE void to_general_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn32, fp_unary_fn *fn64, unsigned from,
-                               bool mem)
+VEC_INLINE void to_general_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn32, fp_unary_fn *fn64,
+                               unsigned from, bool mem)
 {
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, from, mem);
@@ -108,7 +103,7 @@ FORMS(cvtsd2si, to_general_run, fp_f64_to_i32, fp_f64_to_i64, 8)
 FORMS(cvttss2si, to_general_run, fp_f32_to_i32_trunc, fp_f32_to_i64_trunc, 4)
 FORMS(cvttsd2si, to_general_run, fp_f64_to_i32_trunc, fp_f64_to_i64_trunc, 8)
 
-/* --- MMX --------------------------------------------------------------------------------------------------------------- */
+/* --- MMX ---------------------------------------------------------------------------------------------------------- */
 
 VEC_INLINE void from_mmx_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn, bool mem)
 {
@@ -118,11 +113,10 @@ VEC_INLINE void from_mmx_run(struct cpu *cpu, const struct insn *i, fp_unary_fn 
         b.u64[0] = mem_load64(cpu, vec_linear(cpu, i, 8, false), i->seg);
     } else {
         x87_wait(cpu);
+        x87_enter_mmx(cpu);
         b.u64[0] = mmx_read(cpu, i->rm);
     }
     fn(cpu, &d, &b, 2);
-    if (!mem)
-        x87_enter_mmx(cpu);
     vec_write(cpu, i, i->reg, &d, 16);
 }
 FORMS(cvtpi2ps, from_mmx_run, fp_i32_to_f32)
@@ -133,7 +127,9 @@ VEC_INLINE void to_mmx_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *f
     union vec d, tmp;
 
     x87_wait(cpu);
-    fn(cpu, &d, vec_rm(cpu, i, &tmp, from, mem), 2);
+    const union vec *b = vec_rm(cpu, i, &tmp, from, mem);
+    x87_enter_mmx(cpu);
+    fn(cpu, &d, b, 2);
     mmx_write(cpu, i->reg, d.u64[0]);
 }
 FORMS(cvtps2pi, to_mmx_run, fp_f32_to_i32, 8)

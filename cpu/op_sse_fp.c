@@ -99,9 +99,10 @@ FP_PACKED(haddpd, horizontal_run, fp_add64, 8)
 FP_PACKED(hsubps, horizontal_run, fp_sub32, 4)
 FP_PACKED(hsubpd, horizontal_run, fp_sub64, 8)
 
-/* --- One operand --------------------------------------------------------------------------------------------------- */
+/* --- One operand -------------------------------------------------------------------------------------------------- */
 
-VEC_INLINE void unary_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn, unsigned size, unsigned bytes, bool mem)
+VEC_INLINE void unary_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn, unsigned size, unsigned bytes,
+                          bool mem)
 {
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
@@ -117,7 +118,8 @@ FP_SCALAR(rsqrtss, unary_run, fp_rsqrt32, 4)
 FP_PACKED(rcpps, unary_run, fp_rcp32, 4)
 FP_PACKED(rsqrtps, unary_run, fp_rsqrt32, 4)
 
-VEC_INLINE void round_run(struct cpu *cpu, const struct insn *i, unsigned width, unsigned size, unsigned bytes, bool mem)
+VEC_INLINE void round_run(struct cpu *cpu, const struct insn *i, unsigned width, unsigned size, unsigned bytes,
+                          bool mem)
 {
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
@@ -132,12 +134,13 @@ FP_SCALAR(roundsd, round_run, 64, 8)
 FP_PACKED(roundps, round_run, 32, 4)
 FP_PACKED(roundpd, round_run, 64, 8)
 
-/* --- Comparison ----------------------------------------------------------------------------------------------------- */
+/* --- Comparison --------------------------------------------------------------------------------------------------- */
 
 typedef void compare_fn(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
                         unsigned predicate);
 
-VEC_INLINE void compare_run(struct cpu *cpu, const struct insn *i, compare_fn *fn, unsigned size, unsigned bytes, bool mem)
+VEC_INLINE void compare_run(struct cpu *cpu, const struct insn *i, compare_fn *fn, unsigned size, unsigned bytes,
+                            bool mem)
 {
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
@@ -168,12 +171,12 @@ FP_ORDER(comisd, fp_order64, true, 8)
 FP_ORDER(ucomiss, fp_order32, false, 4)
 FP_ORDER(ucomisd, fp_order64, false, 8)
 
-/* --- Dot product ---------------------------------------------------------------------------------------------------- */
+/* --- Dot product -------------------------------------------------------------------------------------------------- */
 
 /*
- * In each 16 bytes: the products that imm[7:4] chooses, added in pairs, then across; the sum goes to the lanes of imm[3:0].
- * Every step takes its exceptions before the next. Which of several NaNs a lane gets follows from each lane doing
- * its own sums, with the neighbour as first operand of the first and itself of the second: as Intel's processors do.
+ * In each 16 bytes: the products that imm[7:4] chooses, added in pairs, then across; the sum goes to the lanes of
+ * imm[3:0]. Every step takes its exceptions before the next. Each lane does its own sums, which matters if there are
+ * several NaNs: its own part is the first operand, but the second in the first sum of DPPS. So do Intel's processors.
  */
 VEC_INLINE void dot_product_run(struct cpu *cpu, const struct insn *i, unsigned unused, unsigned size, unsigned bytes,
                                 bool mem)
@@ -204,7 +207,7 @@ VEC_INLINE void dot_product_run(struct cpu *cpu, const struct insn *i, unsigned 
     } else {
         for (unsigned n = 0; n < lanes; n++)
             x.u64[n] = products.u64[n ^ 1];
-        fp_add64(cpu, &d, &x, &products, lanes);
+        fp_add64(cpu, &d, &products, &x, lanes);
     }
     for (unsigned n = 0; n < bytes / 4; n++)
         if (!(i->imm >> n * 4 / size % count & 1))
@@ -214,7 +217,7 @@ VEC_INLINE void dot_product_run(struct cpu *cpu, const struct insn *i, unsigned 
 FP_PACKED(dpps, dot_product_run, 0, 4)
 FP_PACKED(dppd, dot_product_run, 0, 8)
 
-/* --- MXCSR ---------------------------------------------------------------------------------------------------------- */
+/* --- MXCSR -------------------------------------------------------------------------------------------------------- */
 
 static void ldmxcsr_fn(struct cpu *cpu, const struct insn *i)
 {

@@ -11,7 +11,7 @@ VEC_INLINE int clamp(int v, int lo, int hi)
     return v < lo ? lo : v > hi ? hi : v;
 }
 
-/* --- Add, subtract, average -------------------------------------------------------------------------------------- */
+/* --- Add, subtract, average --------------------------------------------------------------------------------------- */
 
 VEC_LANES(paddb, u8, x + y)
 VEC_LANES(paddw, u16, x + y)
@@ -51,7 +51,7 @@ VEC_MXY(psubusw)
 VEC_MXY(pavgb)
 VEC_MXY(pavgw)
 
-/* --- Minimum, maximum, absolute value, sign ------------------------------------------------------------------------ */
+/* --- Minimum, maximum, absolute value, sign ----------------------------------------------------------------------- */
 
 VEC_LANES(pminub, u8, x < y ? x : y)
 VEC_LANES(pminsw, s16, x < y ? x : y)
@@ -91,7 +91,7 @@ VEC_MXY(psignb)
 VEC_MXY(psignw)
 VEC_MXY(psignd)
 
-/* --- Comparison and logic ------------------------------------------------------------------------------------------ */
+/* --- Comparison and logic ----------------------------------------------------------------------------------------- */
 
 VEC_LANES(pcmpeqb, u8, x == y ? UINT8_MAX : 0)
 VEC_LANES(pcmpeqw, u16, x == y ? UINT16_MAX : 0)
@@ -101,18 +101,18 @@ VEC_LANES(pcmpgtb, s8, x > y ? -1 : 0)
 VEC_LANES(pcmpgtw, s16, x > y ? -1 : 0)
 VEC_LANES(pcmpgtd, s32, x > y ? -1 : 0)
 VEC_LANES(pcmpgtq, s64, x > y ? -1 : 0)
-VEC_LANES(pand, u64, x & y)
-VEC_LANES(pandn, u64, ~x & y)
-VEC_LANES(por, u64, x | y)
-VEC_LANES(pxor, u64, x ^ y)
-VEC_LANES(andps, u64, x & y)
-VEC_LANES(andpd, u64, x & y)
-VEC_LANES(andnps, u64, ~x & y)
-VEC_LANES(andnpd, u64, ~x & y)
-VEC_LANES(orps, u64, x | y)
-VEC_LANES(orpd, u64, x | y)
-VEC_LANES(xorps, u64, x ^ y)
-VEC_LANES(xorpd, u64, x ^ y)
+VEC_LANES(pand, u64, (x & y))
+VEC_LANES(pandn, u64, (~x & y))
+VEC_LANES(por, u64, (x | y))
+VEC_LANES(pxor, u64, (x ^ y))
+VEC_LANES(andps, u64, (x & y))
+VEC_LANES(andpd, u64, (x & y))
+VEC_LANES(andnps, u64, (~x & y))
+VEC_LANES(andnpd, u64, (~x & y))
+VEC_LANES(orps, u64, (x | y))
+VEC_LANES(orpd, u64, (x | y))
+VEC_LANES(xorps, u64, (x ^ y))
+VEC_LANES(xorpd, u64, (x ^ y))
 
 VEC_MXY(pcmpeqb)
 VEC_MXY(pcmpeqw)
@@ -135,19 +135,34 @@ VEC_XY(orpd)
 VEC_XY(xorps)
 VEC_XY(xorpd)
 
-/* --- Multiplication ------------------------------------------------------------------------------------------------ */
+/* --- Multiplication ----------------------------------------------------------------------------------------------- */
 
-VEC_LANES(pmullw, u16, (uint32_t)x * y)
+/* The sum of the products of two words; only all four being -32768 wraps. */
+VEC_INLINE uint32_t multiply_add_words(uint32_t x, uint32_t y)
+{
+    int32_t low = (int16_t)x * (int16_t)y, high = (int16_t)(x >> 16) * (int16_t)(y >> 16);
+
+    return (uint32_t)low + (uint32_t)high;
+}
+
+/* Unsigned bytes of x, signed ones of y. */
+VEC_INLINE int multiply_add_bytes(int16_t x, int16_t y)
+{
+    int low = (uint8_t)x * (int8_t)y, high = (uint8_t)(x >> 8) * (int8_t)(y >> 8);
+
+    return clamp(low + high, INT16_MIN, INT16_MAX);
+}
+
+VEC_LANES(pmullw, u16, ((uint32_t)x * y))
 VEC_LANES(pmulhw, s16, (x * y) >> 16)
-VEC_LANES(pmulhuw, u16, ((uint32_t)x * y) >> 16)
+VEC_LANES(pmulhuw, u16, (((uint32_t)x * y) >> 16))
 VEC_LANES(pmulhrsw, s16, ((x * y >> 14) + 1) >> 1)
-VEC_LANES(pmulld, u32, x * y)
+VEC_LANES(pmulld, u32, (x * y))
 VEC_LANES(pmuludq, u64, (x & UINT32_MAX) * (y & UINT32_MAX))
-VEC_LANES(pmuldq, s64, (int64_t)(int32_t)x * (int32_t)y)
-VEC_LANES(pmaddwd, u32,
-          (uint32_t)((int16_t)x * (int16_t)y) + (uint32_t)((int16_t)(x >> 16) * (int16_t)(y >> 16)))
-VEC_LANES(pmaddubsw, s16,
-          clamp((uint8_t)x * (int8_t)y + (uint8_t)(x >> 8) * (int8_t)(y >> 8), INT16_MIN, INT16_MAX))
+VEC_LANES(pmuldq, s64, ((int64_t)(int32_t)x * (int32_t)y))
+
+VEC_LANES(pmaddwd, u32, multiply_add_words(x, y))
+VEC_LANES(pmaddubsw, s16, multiply_add_bytes(x, y))
 
 VEC_MXY(pmullw)
 VEC_MXY(pmulhw)
@@ -159,7 +174,7 @@ VEC_XY(pmuldq)
 VEC_MXY(pmaddwd)
 VEC_MXY(pmaddubsw)
 
-/* --- Horizontal ---------------------------------------------------------------------------------------------------- */
+/* --- Horizontal --------------------------------------------------------------------------------------------------- */
 
 /* Sum of absolute differences of the eight bytes of each word. */
 VEC_INLINE void psadbw_body(VEC_BODY_ARGS)

@@ -1,6 +1,6 @@
 /*
- * Moves of whole registers and of their parts: MOVAPS to MOVNTDQA, MOVSS, MOVHPS, MOVD, MOVQ, MASKMOVDQU. MMX, SSE to SSE4.1,
- * AVX.
+ * Moves of whole registers and of their parts: MOVAPS to MOVNTDQA, MOVSS, MOVHPS, MOVD, MOVQ, MASKMOVDQU. MMX, SSE to
+ * SSE4.1, AVX.
  *
  * Non-temporal moves are plain ones. Intel SDM volume 2. Runs on the vCPU's thread.
  */
@@ -50,7 +50,7 @@ VEC_OP_VL_MEM(movntps, NULL, store_xm, NULL, store_ym)
 VEC_OP_VL_MEM(movntpd, NULL, store_xm, NULL, store_ym)
 VEC_OP_VL_MEM(movntdq, NULL, store_xm, NULL, store_ym)
 
-/* --- Scalars: merged between registers, zero-extended from memory -------------------------------------------------- */
+/* --- Scalars: merged between registers, zero-extended from memory ------------------------------------------------- */
 
 /* reg = the low `bytes` of the source, above them what VEX.vvvv has (which is reg itself for a legacy instruction). */
 VEC_INLINE void scalar_merge(struct cpu *cpu, const struct insn *i, unsigned to, unsigned from, unsigned bytes)
@@ -129,7 +129,7 @@ VEC_OP_MEM(movhpd_store, NULL, movhps_store_m)
 VEC_OP_MEM(movhlps, movhlps_r, NULL)
 VEC_OP_MEM(movlhps, movlhps_r, NULL)
 
-/* --- MOVD and MOVQ -------------------------------------------------------------------------------------------------- */
+/* --- MOVD and MOVQ ------------------------------------------------------------------------------------------------ */
 
 VEC_INLINE uint64_t ey_get(struct cpu *cpu, const struct insn *i, bool mem)
 {
@@ -161,7 +161,7 @@ VEC_FN(movq_load_m, write_halves(cpu, i, load64(cpu, i), 0))
 VEC_OP_MEM(movq_load, movq_load_r, movq_load_m)
 VEC_OP_MEM(movq_store, movq_store_r, movlps_store_m)
 
-/* --- MASKMOVDQU ------------------------------------------------------------------------------------------------------ */
+/* --- MASKMOVDQU --------------------------------------------------------------------------------------------------- */
 
 static void maskmovdqu_fn(struct cpu *cpu, const struct insn *i)
 {
@@ -170,6 +170,6 @@ static void maskmovdqu_fn(struct cpu *cpu, const struct insn *i)
 
     for (unsigned n = 0; n < 16; n++)
         lanes |= (uint32_t)(mask->s8[L8(n)] < 0) << n;
-    vec_store_lanes(cpu, i, insn_ea(cpu, i), &cpu->v[i->reg], lanes, 1);
+    vec_store_bytes(cpu, i, &cpu->v[i->reg], lanes, 16);
 }
 VEC_OP_MEM(maskmovdqu, maskmovdqu_fn, maskmovdqu_fn)

@@ -1,6 +1,6 @@
 /*
- * Moving lanes about: pack, unpack, shuffle, align, blend, widen. MMX, SSE to SSE4.1, AVX, AVX2. What crosses the 128-bit
- * halves of a YMM register is in op_avx.c.
+ * Moving lanes about: pack, unpack, shuffle, align, blend, widen. MMX, SSE to SSE4.1, AVX, AVX2. What crosses the
+ * 128-bit halves of a YMM register is in op_avx.c.
  *
  * Intel SDM volume 2. Runs on the vCPU's thread.
  */
@@ -10,7 +10,7 @@
 /* Most of these work in blocks of 16 bytes, or in the 8 of an MMX register. */
 #define BLOCK(bytes) ((bytes) < 16 ? (bytes) : 16)
 
-/* --- Pack: the lanes of a block of a, then of b, in half the width with saturation ------------------------------ */
+/* --- Pack: the lanes of a block of a, then of b, in half the width with saturation -------------------------------- */
 
 #define PACK(name, from, LF, to, LT, lo, hi) \
     VEC_INLINE void name##_body(VEC_BODY_ARGS) \
@@ -33,7 +33,7 @@ VEC_MXY(packssdw)
 VEC_MXY(packuswb)
 VEC_XY(packusdw)
 
-/* --- Unpack: lanes of a and b in turn, from the low or the high half of a block ------------------------------------ */
+/* --- Unpack: lanes of a and b in turn, from the low or the high half of a block ----------------------------------- */
 
 #define UNPACK(name, lane, L, high) \
     VEC_INLINE void name##_body(VEC_BODY_ARGS) \
@@ -282,7 +282,7 @@ WIDEN(pmovzxwd, u16, L16, u32, L32, 8, 16)
 WIDEN(pmovzxwq, u16, L16, u64, L64, 4, 8)
 WIDEN(pmovzxdq, u32, L32, u64, L64, 8, 16)
 
-/* --- Insert and extract one lane -------------------------------------------------------------------------------------- */
+/* --- Insert and extract one lane ---------------------------------------------------------------------------------- */
 
 /* `size`: log2 of the lane. A register source is a general one. */
 VEC_INLINE void pinsr_run(struct cpu *cpu, const struct insn *i, unsigned size, bool mem)
@@ -377,7 +377,7 @@ VEC_FN(insertps_r, insertps_run(cpu, i, false))
 VEC_FN(insertps_m, insertps_run(cpu, i, true))
 VEC_OP_MEM(insertps, insertps_r, insertps_m)
 
-/* --- Sign bits into a general register -------------------------------------------------------------------------------- */
+/* --- Sign bits into a general register ---------------------------------------------------------------------------- */
 
 #define MOVMSK(name, lane, L) \
     VEC_INLINE void name##_run(struct cpu *cpu, const struct insn *i, unsigned bytes) \

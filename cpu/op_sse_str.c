@@ -101,9 +101,7 @@ static uint32_t aggregate(const struct str *a, const struct str *b, unsigned imm
         switch ((enum aggregation)(imm >> STR_AGGREGATION_SHIFT & 3)) {
         case STR_EQUAL_ANY: bit = n < b->len && in_set(a, b->e[n]); break;
         case STR_RANGES: bit = n < b->len && in_ranges(a, b->e[n]); break;
-        case STR_EQUAL_EACH:
-            bit = n < a->len && n < b->len ? a->e[n] == b->e[n] : n >= a->len && n >= b->len;
-            break;
+        case STR_EQUAL_EACH: bit = n < a->len && n < b->len ? a->e[n] == b->e[n] : n >= a->len && n >= b->len; break;
         default: bit = begins_at(a, b, n, max); break;
         }
         bits |= (uint32_t)bit << n;
@@ -112,7 +110,8 @@ static uint32_t aggregate(const struct str *a, const struct str *b, unsigned imm
 }
 
 /* The result as a bit per element of the second operand; sets the flags. */
-static uint32_t str_compare(struct cpu *cpu, const union vec *v1, const union vec *v2, const struct insn *i, bool explicit)
+static uint32_t str_compare(struct cpu *cpu, const union vec *v1, const union vec *v2, const struct insn *i,
+                            bool explicit)
 {
     unsigned imm = i->imm, max = str_max(imm);
     uint32_t all = (1u << max) - 1;
@@ -133,8 +132,8 @@ static uint32_t str_compare(struct cpu *cpu, const union vec *v1, const union ve
         bits ^= imm & STR_MASKED ? (1u << b.len) - 1 : all;
 
     cpu->rflags &= ~(uint64_t)FLAGS_ARITH;
-    cpu->rflags |= (bits ? FLAG_CF : 0) | (b.len < max ? FLAG_ZF : 0) | (a.len < max ? FLAG_SF : 0) |
-                   (bits & 1 ? FLAG_OF : 0);
+    cpu->rflags |=
+        (bits ? FLAG_CF : 0) | (b.len < max ? FLAG_ZF : 0) | (a.len < max ? FLAG_SF : 0) | (bits & 1 ? FLAG_OF : 0);
     return bits;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Addition, multiplication, division, square root, fused multiply-add and comparison as SSE has them (Intel SDM volume 1,
- * 4.8, 11.5 and 14.5): NaN operands, exceptions and their order, denormals-are-zeros, flush-to-zero.
+ * Addition, multiplication, division, square root, fused multiply-add and comparison as SSE has them (Intel SDM volume
+ * 1, 4.8, 11.5 and 14.5): NaN operands, exceptions and their order, denormals-are-zeros, flush-to-zero.
  *
  * Pure functions. The host's floating point is not used.
  */

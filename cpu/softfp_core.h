@@ -1,8 +1,8 @@
 /*
  * The unpacked form shared by softfp.c and softfp_cvt.c.
  *
- * A finite number is mant * 2^(exp - 63) with bit 63 of mant set. Results are exact but for the lowest bit of mant, which
- * is ORed with all that was shifted out below it ("sticky"): enough bits remain for any rounding.
+ * A finite number is mant * 2^(exp - 63) with bit 63 of mant set. Results are exact but for the lowest bit of mant,
+ * which is ORed with all that was shifted out below it ("sticky"): enough bits remain for any rounding.
  */
 #ifndef CPU_SOFTFP_CORE_H
 #define CPU_SOFTFP_CORE_H

@@ -1,15 +1,16 @@
 /*
- * Conversions between integers and floating-point formats, rounding to integral numbers and the reciprocal approximations,
- * as SSE, AVX and F16C have them (Intel SDM volume 1, 4.8 and 11.5; volume 2, CVT*, ROUND*, VCVTPH2PS, VCVTPS2PH).
+ * Conversions between integers and floating-point formats, rounding to integral numbers and the reciprocal
+ * approximations, as SSE, AVX and F16C have them (Intel SDM volume 1, 4.8 and 11.5; volume 2, CVT*, ROUND*, VCVTPH2PS,
+ * VCVTPS2PH).
  *
- * RCPPS and RSQRTPS: the manual bounds the error only; processors differ in the digits. Ours are correctly rounded to 12
- * bits of fraction. Pure functions. The host's floating point is not used.
+ * RCPPS and RSQRTPS: the manual bounds the error only; processors differ in the digits. Ours are correctly rounded to
+ * 12 bits of fraction. Pure functions. The host's floating point is not used.
  */
 #include "cpu/softfp_core.h"
 
 /* The NaN `a` of one format in another: quieted, the fraction's upper bits kept. */
-SF_INLINE uint64_t sf_convert_nan(struct sf_env *env, const struct sf_format *from, const struct sf_format *to, uint64_t a,
-                                  struct sf_num x)
+SF_INLINE uint64_t sf_convert_nan(struct sf_env *env, const struct sf_format *from, const struct sf_format *to,
+                                  uint64_t a, struct sf_num x)
 {
     uint64_t frac = a & ((UINT64_C(1) << from->frac) - 1);
 
@@ -102,7 +103,8 @@ SF_INLINE uint64_t sf_integer_part(struct sf_num x, enum sf_round rounding, bool
 }
 
 /* `bits`: 32 or 64. The indefinite integer for NaN, infinity and what does not fit. */
-SF_INLINE uint64_t sf_to_int(struct sf_env *env, const struct sf_format *f, uint64_t a, int bits, enum sf_round rounding)
+SF_INLINE uint64_t sf_to_int(struct sf_env *env, const struct sf_format *f, uint64_t a, int bits,
+                             enum sf_round rounding)
 {
     struct sf_num x = sf_unpack(f, a, env->mxcsr & MXCSR_DAZ);
     uint64_t indefinite = UINT64_C(1) << (bits - 1), m;
@@ -158,7 +160,8 @@ uint64_t sf_f64_to_i64_trunc(struct sf_env *env, uint64_t a)
     return sf_to_int(env, &sf_binary64, a, 64, SF_TRUNCATE);
 }
 
-SF_INLINE uint64_t sf_round(struct sf_env *env, const struct sf_format *f, uint64_t a, enum sf_round rounding, bool report)
+SF_INLINE uint64_t sf_round(struct sf_env *env, const struct sf_format *f, uint64_t a, enum sf_round rounding,
+                            bool report)
 {
     struct sf_num x = sf_unpack(f, a, env->mxcsr & MXCSR_DAZ);
     bool inexact;

@@ -34,8 +34,8 @@ static inline void lane_set(union vec *v, unsigned n, unsigned width, uint64_t v
         v->u64[n] = value;
 }
 
-void fp_soft_binary(struct cpu *cpu, sf_binary_fn *even, sf_binary_fn *odd, unsigned width, union vec *d, const union vec *a,
-                    const union vec *b, unsigned lanes)
+void fp_soft_binary(struct cpu *cpu, sf_binary_fn *even, sf_binary_fn *odd, unsigned width, union vec *d,
+                    const union vec *a, const union vec *b, unsigned lanes)
 {
     struct sf_env env = fp_env(cpu);
 
@@ -54,16 +54,17 @@ void fp_soft_unary(struct cpu *cpu, sf_unary_fn *fn, unsigned to, unsigned from,
     fp_report(cpu, env.flags);
 }
 
-void fp_soft_fma(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b, const union vec *c,
-                 unsigned lanes, enum fp_fma kind)
+void fp_soft_fma(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b,
+                 const union vec *c, unsigned lanes, enum fp_fma kind)
 {
     struct sf_env env = fp_env(cpu);
 
     for (unsigned n = 0; n < lanes; n++) {
         unsigned negate = n & 1 ? kind >> FP_FMA_ODD : kind;
-        lane_set(d, n, width, (width == 32 ? sf_fma32 : sf_fma64)(&env, lane_get(a, n, width), lane_get(b, n, width),
-                                                                  lane_get(c, n, width), negate & FP_NEGATE_PRODUCT,
-                                                                  negate & FP_NEGATE_ADDEND));
+        lane_set(d, n, width,
+                 (width == 32 ? sf_fma32 : sf_fma64)(&env, lane_get(a, n, width), lane_get(b, n, width),
+                                                     lane_get(c, n, width), negate & FP_NEGATE_PRODUCT,
+                                                     negate & FP_NEGATE_ADDEND));
     }
     fp_report(cpu, env.flags);
 }
@@ -74,8 +75,8 @@ void fp_soft_fma(struct cpu *cpu, unsigned width, union vec *d, const union vec 
 #define GT (1u << SF_GREATER)
 #define UN (1u << SF_UNORDERED)
 static const uint8_t predicate_true[16] = {
-    EQ, LT, LT | EQ, UN, LT | GT | UN, EQ | GT | UN, GT | UN, LT | EQ | GT,
-    EQ | UN, LT | UN, LT | EQ | UN, 0, LT | GT, EQ | GT, GT, LT | EQ | GT | UN,
+    EQ,      LT,      LT | EQ,      UN, LT | GT | UN, EQ | GT | UN, GT | UN, LT | EQ | GT,
+    EQ | UN, LT | UN, LT | EQ | UN, 0,  LT | GT,      EQ | GT,      GT,      LT | EQ | GT | UN,
 };
 
 static bool predicate_signals(unsigned predicate)
@@ -84,15 +85,15 @@ static bool predicate_signals(unsigned predicate)
     return (0x6666u >> (predicate & 15) & 1) != predicate >> 4;
 }
 
-void fp_soft_compare(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
-                     unsigned predicate)
+void fp_soft_compare(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b,
+                     unsigned lanes, unsigned predicate)
 {
     struct sf_env env = fp_env(cpu);
     bool signaling = predicate_signals(predicate);
 
     for (unsigned n = 0; n < lanes; n++) {
-        enum sf_order order = (width == 32 ? sf_compare32 : sf_compare64)(&env, lane_get(a, n, width),
-                                                                          lane_get(b, n, width), signaling);
+        enum sf_order order =
+            (width == 32 ? sf_compare32 : sf_compare64)(&env, lane_get(a, n, width), lane_get(b, n, width), signaling);
         lane_set(d, n, width, predicate_true[predicate & 15] >> order & 1 ? UINT64_MAX : 0);
     }
     fp_report(cpu, env.flags);
@@ -101,11 +102,14 @@ void fp_soft_compare(struct cpu *cpu, unsigned width, union vec *d, const union 
 uint64_t fp_soft_order(struct cpu *cpu, unsigned width, const union vec *a, const union vec *b, bool signaling)
 {
     static const uint16_t flags[] = {
-        [SF_LESS] = FLAG_CF, [SF_EQUAL] = FLAG_ZF, [SF_GREATER] = 0, [SF_UNORDERED] = FLAG_ZF | FLAG_PF | FLAG_CF,
+        [SF_LESS] = FLAG_CF,
+        [SF_EQUAL] = FLAG_ZF,
+        [SF_GREATER] = 0,
+        [SF_UNORDERED] = FLAG_ZF | FLAG_PF | FLAG_CF,
     };
     struct sf_env env = fp_env(cpu);
-    enum sf_order order = (width == 32 ? sf_compare32 : sf_compare64)(&env, lane_get(a, 0, width), lane_get(b, 0, width),
-                                                                      signaling);
+    enum sf_order order =
+        (width == 32 ? sf_compare32 : sf_compare64)(&env, lane_get(a, 0, width), lane_get(b, 0, width), signaling);
 
     fp_report(cpu, env.flags);
     return flags[order];

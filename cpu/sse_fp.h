@@ -1,13 +1,13 @@
 /*
  * Floating-point arithmetic of vector instructions over lanes, with MXCSR and #XM.
  *
- * There are two implementations, chosen by `make HOST_FPU=native|portable`: sse_native.c lets the host's SSE do the work
- * where every exception is masked, sse_portable.c does all in integers (softfp.h). What is rare, or needs an exception
- * decided, is in sse_fp.c and serves both.
+ * There are two implementations, chosen by `make HOST_FPU=native|portable`: sse_native.c lets the host's SSE do the
+ * work where every exception is masked, sse_portable.c does all in integers (softfp.h). What is rare, or needs an
+ * exception decided, is in sse_fp.c and serves both.
  *
- * Each function computes `lanes` lanes from lane 0 on (1: a scalar instruction) of d, which is not an operand, and leaves
- * the others alone. Then it sets the flags in MXCSR, or raises #XM (#UD without CR4.OSXMMEXCPT) and does not return: the
- * caller has changed nothing yet. On the vCPU's thread.
+ * Each function computes `lanes` lanes from lane 0 on (1: a scalar instruction) of d, which is not an operand, and
+ * leaves the others alone. Then it sets the flags in MXCSR, or raises #XM (#UD without CR4.OSXMMEXCPT) and does not
+ * return: the caller has changed nothing yet. On the vCPU's thread.
  */
 #ifndef CPU_SSE_FP_H
 #define CPU_SSE_FP_H
@@ -43,8 +43,10 @@ void fp_fma64(struct cpu *cpu, union vec *d, const union vec *a, const union vec
               enum fp_fma kind);
 
 /* CMPPS and the like: all ones or zeros. `predicate`: 0..31. */
-void fp_compare32(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes, unsigned predicate);
-void fp_compare64(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes, unsigned predicate);
+void fp_compare32(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
+                  unsigned predicate);
+void fp_compare64(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
+                  unsigned predicate);
 /* COMISS (`signaling`) and UCOMISS: ZF, PF and CF. */
 uint64_t fp_order32(struct cpu *cpu, const union vec *a, const union vec *b, bool signaling);
 uint64_t fp_order64(struct cpu *cpu, const union vec *a, const union vec *b, bool signaling);
@@ -54,17 +56,17 @@ fp_unary_fn fp_f32_to_f64, fp_f64_to_f32, fp_i32_to_f32, fp_i32_to_f64, fp_i64_t
 fp_unary_fn fp_f32_to_i32, fp_f32_to_i64, fp_f64_to_i32, fp_f64_to_i64;
 fp_unary_fn fp_f32_to_i32_trunc, fp_f32_to_i64_trunc, fp_f64_to_i32_trunc, fp_f64_to_i64_trunc;
 
-/* --- In integers, whatever the host (sse_fp.c) ----------------------------------------------------------------------- */
+/* --- In integers, whatever the host (sse_fp.c) -------------------------------------------------------------------- */
 
 /* `odd`: for the odd lanes. `width`, `to`, `from`: bits of a lane. */
-void fp_soft_binary(struct cpu *cpu, sf_binary_fn *even, sf_binary_fn *odd, unsigned width, union vec *d, const union vec *a,
-                    const union vec *b, unsigned lanes);
+void fp_soft_binary(struct cpu *cpu, sf_binary_fn *even, sf_binary_fn *odd, unsigned width, union vec *d,
+                    const union vec *a, const union vec *b, unsigned lanes);
 void fp_soft_unary(struct cpu *cpu, sf_unary_fn *fn, unsigned to, unsigned from, union vec *d, const union vec *a,
                    unsigned lanes);
-void fp_soft_fma(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b, const union vec *c,
-                 unsigned lanes, enum fp_fma kind);
-void fp_soft_compare(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
-                     unsigned predicate);
+void fp_soft_fma(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b,
+                 const union vec *c, unsigned lanes, enum fp_fma kind);
+void fp_soft_compare(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, const union vec *b,
+                     unsigned lanes, unsigned predicate);
 uint64_t fp_soft_order(struct cpu *cpu, unsigned width, const union vec *a, const union vec *b, bool signaling);
 /* ROUNDPS and the like; `control` is their immediate. */
 void fp_round(struct cpu *cpu, unsigned width, union vec *d, const union vec *a, unsigned lanes, unsigned control);

@@ -1,10 +1,11 @@
 /*
  * Vector floating point on an x86-64 host's own SSE and FMA. In when HOST_FPU is native, in place of sse_portable.c.
  *
- * The host's MXCSR is brought to the guest's, all exceptions masked, and what the instruction leaves in it is the guest's
- * new one. Loading it is slow, so it is left there afterwards as long as the guest's control bits are the default ones:
- * then the next operation finds it equal and only looks at it (struct run). The sticky flags mean nothing to our own code.
- * A guest that has an exception unmasked is served in integers (sse_fp.c), which can tell what a trap would leave behind.
+ * The host's MXCSR is brought to the guest's, all exceptions masked, and what the instruction leaves in it is the
+ * guest's new one. Loading it is slow, so it is left there afterwards as long as the guest's control bits are the
+ * default ones: then the next operation finds it equal and only looks at it (struct run). The sticky flags mean nothing
+ * to our own code. A guest that has an exception unmasked is served in integers (sse_fp.c), which can tell what a trap
+ * would leave behind.
  *
  * The instructions are in volatile asm so that the compiler keeps their order with the reading and writing of MXCSR.
  */
@@ -64,9 +65,7 @@ static inline bool run_end(struct cpu *cpu, struct run *run)
 
 static inline __m128 load_low(const void *p, unsigned bytes)
 {
-    return bytes == 4   ? _mm_load_ss(p)
-           : bytes == 8 ? _mm_castpd_ps(_mm_load_sd(p))
-                        : _mm_loadu_ps(p);
+    return bytes == 4 ? _mm_load_ss(p) : bytes == 8 ? _mm_castpd_ps(_mm_load_sd(p)) : _mm_loadu_ps(p);
 }
 
 static inline void store_low(void *p, __m128 v, unsigned bytes)
@@ -79,7 +78,7 @@ static inline void store_low(void *p, __m128 v, unsigned bytes)
         _mm_storeu_ps(p, v);
 }
 
-/* --- Same width ------------------------------------------------------------------------------------------------------- */
+/* --- Same width --------------------------------------------------------------------------------------------------- */
 
 #define ASM2(insn, r, s) __asm__ volatile(insn " %1, %0" : "+x"(r) : "x"(s))
 
@@ -120,7 +119,7 @@ BINARY(div, 64, "divsd", "divpd")
 BINARY(min, 64, "minsd", "minpd")
 BINARY(max, 64, "maxsd", "maxpd")
 
-/* --- One operand, perhaps to another width ------------------------------------------------------------------------------ */
+/* --- One operand, perhaps to another width ------------------------------------------------------------------------ */
 
 /* `count` lanes at a time. */
 #define UNARY_STEPS(insn, to, from, count) \
@@ -174,10 +173,11 @@ UNARY(f64_to_f32, 32, 64, "cvtsd2ss", "cvtpd2ps", 2)
         } \
         struct run run = run_begin(cpu); \
         do { \
-            if (lanes % (count)) \
+            if (lanes % (count)) { \
                 scalar_steps \
-            else \
+            } else { \
                 UNARY_STEPS(packed, to, from, count) \
+            } \
         } while (!run_end(cpu, &run)); \
     }
 #define CONVERT_ONE(name, to, from, scalar_steps) \
@@ -219,7 +219,7 @@ void fp_rsqrt32(struct cpu *cpu, union vec *d, const union vec *a, unsigned lane
         _mm_store_ss(&d->f32[n], _mm_rsqrt_ss(_mm_load_ss(&a->f32[n])));
 }
 
-/* --- Comparison ------------------------------------------------------------------------------------------------------- */
+/* --- Comparison --------------------------------------------------------------------------------------------------- */
 
 /* The instruction takes its predicate as an immediate. VEX predicates above 7 are left to the integers. */
 #define COMPARE_STEPS(insn, step, k) \
@@ -262,8 +262,7 @@ void fp_rsqrt32(struct cpu *cpu, union vec *d, const union vec *a, unsigned lane
 COMPARE(32, "cmpss", "cmpps")
 COMPARE(64, "cmpsd", "cmppd")
 
-#define ORDER_ASM(insn) \
-    __asm__ volatile(insn " %4, %3" : "=@ccz"(zf), "=@ccp"(pf), "=@ccc"(cf) : "x"(x), "x"(y))
+#define ORDER_ASM(insn) __asm__ volatile(insn " %4, %3" : "=@ccz"(zf), "=@ccp"(pf), "=@ccc"(cf) : "x"(x), "x"(y))
 #define ORDER(width, ordered, unordered) \
     uint64_t fp_order##width(struct cpu *cpu, const union vec *a, const union vec *b, bool signaling) \
     { \
@@ -284,7 +283,7 @@ COMPARE(64, "cmpsd", "cmppd")
 ORDER(32, "comiss", "ucomiss")
 ORDER(64, "comisd", "ucomisd")
 
-/* --- Fused multiply-add --------------------------------------------------------------------------------------------- */
+/* --- Fused multiply-add ------------------------------------------------------------------------------------------- */
 
 /* z = x * y + z, with the host's order of NaNs for this form: x, y, z. */
 #define FMA_STEPS(insn, step) \

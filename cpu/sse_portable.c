@@ -69,12 +69,14 @@ void fp_fma64(struct cpu *cpu, union vec *d, const union vec *a, const union vec
     fp_soft_fma(cpu, 64, d, a, b, c, lanes, kind);
 }
 
-void fp_compare32(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes, unsigned predicate)
+void fp_compare32(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
+                  unsigned predicate)
 {
     fp_soft_compare(cpu, 32, d, a, b, lanes, predicate);
 }
 
-void fp_compare64(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes, unsigned predicate)
+void fp_compare64(struct cpu *cpu, union vec *d, const union vec *a, const union vec *b, unsigned lanes,
+                  unsigned predicate)
 {
     fp_soft_compare(cpu, 64, d, a, b, lanes, predicate);
 }

@@ -24,7 +24,8 @@ void vec_load_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, union ve
     }
 }
 
-void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const union vec *v, uint32_t lanes, unsigned size)
+void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const union vec *v, uint32_t lanes,
+                     unsigned size)
 {
     for (unsigned n = 0; lanes >> n; n++)
         if (lanes >> n & 1)
@@ -40,4 +41,16 @@ void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const u
         else
             mem_store64(cpu, addr, v->u64[n], i->seg);
     }
+}
+
+/* Intel's processors check all of a half of which no byte is chosen, the upper one first. */
+void vec_store_bytes(struct cpu *cpu, const struct insn *i, const union vec *v, uint32_t lanes, unsigned bytes)
+{
+    uint64_t ea = insn_ea(cpu, i);
+    unsigned half = bytes / 2;
+
+    for (unsigned at = half, n = 0; n < 2; at = 0, n++)
+        if (!(lanes >> at & ((1u << half) - 1)))
+            mem_probe_write(cpu, seg_linear(cpu, i->seg, ea + at, half, true), half, i->seg);
+    vec_store_lanes(cpu, i, ea, v, lanes, 1);
 }

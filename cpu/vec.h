@@ -1,12 +1,12 @@
 /*
  * Operands of vector instructions, and how their handlers are made.
  *
- * A lane is numbered from the least significant. union vec keeps 64-bit words as host numbers, so that on a big-endian host
- * the lanes of a word lie the other way round: whoever cares which lane it is (not just "the same in all operands") writes
- * v->u8[L8(n)].
+ * A lane is numbered from the least significant. union vec keeps 64-bit words as host numbers, so that on a big-endian
+ * host the lanes of a word lie the other way round: whoever cares which lane it is (not just "the same in all
+ * operands") writes v->u8[L8(n)].
  *
- * Most instructions are a body over union vec: body(d, a, b, bytes, imm), with d apart from a and b. It is inlined into one
- * handler for each of register and memory, and of 8 (MMX), 16 (XMM) and 32 (YMM) bytes.
+ * Most instructions are a body over union vec: body(d, a, b, bytes, imm), with d apart from a and b. It is inlined into
+ * one handler for each of register and memory, and of 8 (MMX), 16 (XMM) and 32 (YMM) bytes.
  */
 #ifndef CPU_VEC_H
 #define CPU_VEC_H
@@ -82,14 +82,16 @@ VEC_INLINE void vec_store(struct cpu *cpu, const union vec *v, uint64_t addr, un
 }
 
 /*
- * Only the lanes of `size` bytes whose bits are set in `lanes`, from seg:ea on; the others cannot fault. A load makes them 0.
- * A store is whole or not at all.
+ * Only the lanes of `size` bytes whose bits are set in `lanes`, from seg:ea on; the others cannot fault. A load makes
+ * them 0. A store is whole or not at all.
  */
 void vec_load_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, union vec *v, uint32_t lanes, unsigned size);
 void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const union vec *v, uint32_t lanes,
                      unsigned size);
+/* MASKMOVQ and MASKMOVDQU: the bytes of v, `bytes` long, that `lanes` chooses. */
+void vec_store_bytes(struct cpu *cpu, const struct insn *i, const union vec *v, uint32_t lanes, unsigned bytes);
 
-/* --- XMM and YMM operands ------------------------------------------------------------------------------------------- */
+/* --- XMM and YMM operands ----------------------------------------------------------------------------------------- */
 
 /* The ModRM operand: a register, or `bytes` from memory in *tmp. `mem` is a constant in each handler. */
 VEC_INLINE const union vec *vec_rm(struct cpu *cpu, const struct insn *i, union vec *tmp, unsigned bytes, bool mem)
@@ -115,7 +117,7 @@ VEC_INLINE void vec_write(struct cpu *cpu, const struct insn *i, unsigned reg, c
     }
 }
 
-/* --- MMX operands ----------------------------------------------------------------------------------------------------- */
+/* --- MMX operands ------------------------------------------------------------------------------------------------- */
 
 /* Every MMX handler begins with x87_wait() and, when nothing can fault any more, calls this or x87_enter_mmx(). */
 VEC_INLINE void mmx_write(struct cpu *cpu, unsigned reg, uint64_t value)
@@ -130,12 +132,13 @@ VEC_INLINE uint64_t mmx_read(const struct cpu *cpu, unsigned reg)
     return cpu->fpu.st[reg & 7].mant;
 }
 
-/* --- Handlers --------------------------------------------------------------------------------------------------------- */
+/* --- Handlers ----------------------------------------------------------------------------------------------------- */
 
 typedef void vec_body(union vec *d, const union vec *a, const union vec *b, unsigned bytes, unsigned imm);
 
 /* reg = body(vvvv, rm, imm), with `mbytes` loaded if rm is in memory. */
-VEC_INLINE void vec_run(struct cpu *cpu, const struct insn *i, vec_body *body, unsigned bytes, unsigned mbytes, bool mem)
+VEC_INLINE void vec_run(struct cpu *cpu, const struct insn *i, vec_body *body, unsigned bytes, unsigned mbytes,
+                        bool mem)
 {
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, mbytes, mem);
@@ -158,12 +161,15 @@ VEC_INLINE void mmx_run(struct cpu *cpu, const struct insn *i, vec_body *body, u
     mmx_write(cpu, i->reg, d.u64[0]);
 }
 
-/* --- Tables of handlers ----------------------------------------------------------------------------------------------- */
+/* --- Tables of handlers ------------------------------------------------------------------------------------------- */
 
 /* Forms by memory operand only, the same for every size. */
 #define VEC_OP_MEM(name, reg, mem) \
-    const struct op op_##name = { #name, { { { reg, reg }, { mem, mem } }, { { reg, reg }, { mem, mem } }, \
-                                           { { reg, reg }, { mem, mem } }, { { reg, reg }, { mem, mem } } } };
+    const struct op op_##name = { #name, \
+                                  { { { reg, reg }, { mem, mem } }, \
+                                    { { reg, reg }, { mem, mem } }, \
+                                    { { reg, reg }, { mem, mem } }, \
+                                    { { reg, reg }, { mem, mem } } } };
 /* Forms by vector length and memory operand. */
 #define VEC_OP_VL_MEM(name, xreg, xmem, yreg, ymem) \
     const struct op op_##name = { #name, { { { xreg, xreg }, { xmem, xmem } }, { { yreg, yreg }, { ymem, ymem } } } };
