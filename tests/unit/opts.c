@@ -1,0 +1,84 @@
+/* The parser of option arguments, and the nearest name to a mistyped one. */
+#include "ui/options.h"
+#include "ui/opts.h"
+
+#include <glib.h>
+
+static void test_pairs(void)
+{
+    struct opts *o = opts_parse("first,a=1,b=x,,y,switch,nowait,,c=2,a=3", "name");
+    g_assert_cmpstr(opts_take(o, "name"), ==, "first");
+    g_assert_cmpstr(opts_take(o, "a"), ==, "3");
+    g_assert_null(opts_take(o, "a"));
+    g_assert_cmpstr(opts_take(o, "b"), ==, "x,y");
+    g_assert_cmpstr(opts_take(o, "switch"), ==, "on");
+    const char *key, *value;
+    g_assert_true(opts_next(o, &key, &value));
+    g_assert_cmpstr(key, ==, "wait,c");
+    g_assert_false(opts_next(o, &key, &value));
+    opts_free(o);
+}
+
+static void check_size(const char *text, uint64_t expected)
+{
+    uint64_t v = 0;
+    g_assert_true(parse_size(text, 1 << 20, &v, NULL));
+    g_assert_cmpuint(v, ==, expected);
+}
+
+static void test_sizes(void)
+{
+    check_size("512", UINT64_C(512) << 20);
+    check_size("512M", UINT64_C(512) << 20);
+    check_size("1.5G", UINT64_C(3) << 29);
+    check_size("64k", 65536);
+    check_size("2GiB", UINT64_C(2) << 30);
+    check_size("0x10", UINT64_C(16) << 20);
+    check_size("4096B", 4096);
+    static const char *const bad[] = { "", "x", "-1", "1Q", "1Mx", "999999999E", "G", "1 M", "nan", "inf" };
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        uint64_t v;
+        GError *err = NULL;
+        g_assert_false(parse_size(bad[i], 1, &v, &err));
+        g_assert_nonnull(err);
+        g_error_free(err);
+    }
+}
+
+static void test_numbers(void)
+{
+    uint64_t v;
+    bool b;
+    g_assert_true(parse_number("0x1f", 0, 31, &v, NULL));
+    g_assert_cmpuint(v, ==, 31);
+    g_assert_false(parse_number("32", 0, 31, &v, NULL));
+    g_assert_false(parse_number("-1", 0, UINT64_MAX, &v, NULL));
+    g_assert_false(parse_number("1x", 0, 31, &v, NULL));
+    g_assert_false(parse_number("", 0, 31, &v, NULL));
+    g_assert_true(parse_bool("yes", &b, NULL) && b);
+    g_assert_true(parse_bool("off", &b, NULL) && !b);
+    g_assert_false(parse_bool("maybe", &b, NULL));
+}
+
+static const char *name(unsigned i)
+{
+    return option_rows[i].name;
+}
+
+static void test_nearest(void)
+{
+    g_assert_cmpstr(nearest_name("kernle", name), ==, "kernel");
+    g_assert_cmpstr(nearest_name("nograhpic", name), ==, "nographic");
+    g_assert_cmpstr(nearest_name("smpp", name), ==, "smp");
+    g_assert_null(nearest_name("completely-different", name));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/opts/pairs", test_pairs);
+    g_test_add_func("/opts/sizes", test_sizes);
+    g_test_add_func("/opts/numbers", test_numbers);
+    g_test_add_func("/opts/nearest", test_nearest);
+    return g_test_run();
+}
