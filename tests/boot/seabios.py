@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""SeaBIOS comes up to "No bootable device"; its log goes to the debug console, its screen to the VGA and to a dump."""
+import os, signal, sys, tempfile, time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from guest import Guest, SCALE, Tap
+
+
+def to_the_end(*extra):
+    with tempfile.TemporaryDirectory() as d:
+        screen = os.path.join(d, 'screen')
+        with Guest('-display', 'none', '-m', '128', '-debugcon', 'stdio', '-dump-screen', screen, *extra) as g:
+            g.expect('SeaBIOS \\(version', 30)
+            g.expect('No bootable device', 90)
+            g.signal(signal.SIGUSR1)
+            end = time.monotonic() + 10 * SCALE
+            while not os.path.exists(screen) and time.monotonic() < end:
+                time.sleep(0.05)
+            g.signal(signal.SIGTERM)
+            g.wait(10)
+            text = open(screen).read()
+            if 'No bootable device' not in text or 'SeaBIOS' not in text:
+                g.fail('the screen shows:\n' + text)
+            return g.text
+
+
+def log_tells(*extra, **expected):
+    log = to_the_end(*extra)
+    from guest import Failure
+    for word in expected['words']:
+        if word not in log:
+            raise Failure('"%s" is not in the log:\n%s' % (word, log))
+
+
+tap = Tap()
+tap.run('default machine', log_tells, words=['Found 1 cpu(s)', 'RamSize: 0x08000000', 'table(', 'All threads complete'])
+tap.run('-smp 4', log_tells, '-smp', '4', words=['Found 4 cpu(s)'])
+tap.run('-m 5G has memory above the hole', log_tells, '-m', '5G',
+        words=['RamSize: 0xc0000000', 'RamSizeOver4G: 0x0000000080000000'])
+tap.run('-no-acpi -no-hpet -vga none', log_tells, '-no-acpi', '-no-hpet', words=['No bootable device'])
+tap.done()
