@@ -200,6 +200,9 @@ static void carry_out_one(struct session *s, enum machine_request what)
     case REQUEST_PAUSE:
         pause_machine(m, RUN_STATE_PAUSED);
         break;
+    case REQUEST_QUIT:
+        g_main_loop_quit(s->loop);
+        break;
     }
 }
 

@@ -421,7 +421,8 @@ static bool apply(struct options *o, const struct option_row *r, const char *giv
         fprintf(stderr, "trapeze: note: %s is accepted without effect: %s\n", given, r->note);
     if (r->fn(o, arg, err))
         return true;
-    g_prefix_error(err, "%s%s%s: ", given, arg ? " " : "", arg ? arg : "");
+    if (*err && !g_str_has_prefix((*err)->message, given))
+        g_prefix_error(err, "%s%s%s: ", given, arg ? " " : "", arg ? arg : "");
     return false;
 }
 
