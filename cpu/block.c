@@ -26,7 +26,7 @@
 struct near {
     uint64_t pc; /* linear */
     uint64_t tlb_id;
-    const struct block *block;
+    struct block *block;
     uint64_t mode_key;
 };
 
@@ -35,6 +35,7 @@ struct block_cache {
     struct block *hash[HASH_SIZE];
     uint8_t *arena;
     size_t used;
+    unsigned flushes;
     uint32_t never_written; /* write counter of pages that are not RAM */
     struct block *scratch;  /* for code in device memory: decoded each time */
 };
@@ -61,6 +62,7 @@ void block_cache_flush(struct block_cache *c)
     memset(c->near, 0, sizeof c->near);
     memset(c->hash, 0, sizeof c->hash);
     c->used = 0;
+    c->flushes++;
 }
 
 /* --- Choice of handlers -------------------------------------------------------------------------------------------------- */
@@ -333,12 +335,6 @@ static struct block *decode_block(struct cpu *cpu, struct fetch *f, bool one)
 
 /* --- Lookup ------------------------------------------------------------------------------------------------------------------------ */
 
-static bool is_current(const struct block *b)
-{
-    return __atomic_load_n(b->gen_at, __ATOMIC_RELAXED) == b->gen &&
-           __atomic_load_n(b->gen2_at, __ATOMIC_RELAXED) == b->gen2;
-}
-
 static struct block **hash_slot(struct block_cache *c, uint64_t phys, unsigned key)
 {
     uint64_t h = (phys ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
@@ -361,7 +357,7 @@ static struct block *find_decoded(struct cpu *cpu, uint64_t pc, uint64_t phys, u
     while (*at) {
         struct block *b = *at;
         if (b->phys == phys && b->mode_key == key) {
-            if (is_current(b) && second_page_matches(cpu, b, pc))
+            if (block_is_current(b) && second_page_matches(cpu, b, pc))
                 return b;
             *at = b->next;
         } else {
@@ -371,7 +367,7 @@ static struct block *find_decoded(struct cpu *cpu, uint64_t pc, uint64_t phys, u
     return NULL;
 }
 
-static const struct block *find_slow(struct cpu *cpu, uint64_t pc, bool one)
+static struct block *find_slow(struct cpu *cpu, uint64_t pc, bool one)
 {
     struct fetch f = { .cpu = cpu, .pc = pc, .limit = bytes_in_segment(cpu) };
     unsigned key = cpu->mode_key | (one ? MODE_ONE : 0);
@@ -391,7 +387,7 @@ static const struct block *find_slow(struct cpu *cpu, uint64_t pc, bool one)
     return b;
 }
 
-const struct block *block_find(struct cpu *cpu, bool one)
+struct block *block_find(struct cpu *cpu, bool one)
 {
     uint64_t pc = cpu->seg[SEG_CS].base + cpu->rip;
     if (!cpu_in_64(cpu))
@@ -401,10 +397,31 @@ const struct block *block_find(struct cpu *cpu, bool one)
     unsigned key = cpu->mode_key | (one ? MODE_ONE : 0);
     struct near *n = &cpu->blocks->near[(pc ^ pc >> 12) & (NEAR_SIZE - 1)];
     if (G_LIKELY(n->pc == pc && n->block && n->tlb_id == cpu->tlb_exec->id && n->mode_key == key &&
-                 is_current(n->block) && (cpu_in_64(cpu) || n->block->bytes <= bytes_in_segment(cpu))))
+                 block_is_current(n->block) && (cpu_in_64(cpu) || n->block->bytes <= bytes_in_segment(cpu))))
         return n->block;
-    const struct block *b = find_slow(cpu, pc, one);
+    struct block *b = find_slow(cpu, pc, one);
     if (b != cpu->blocks->scratch)
         *n = (struct near){ .pc = pc, .tlb_id = cpu->tlb_exec->id, .block = b, .mode_key = key };
+    return b;
+}
+
+static inline bool link_holds(const struct cpu *cpu, const struct block_link *l)
+{
+    return l->rip == cpu->rip && l->tlb_id == cpu->tlb_exec->id && l->to->mode_key == cpu->mode_key &&
+           block_is_current(l->to);
+}
+
+struct block *block_next(struct cpu *cpu, struct block *from)
+{
+    if (G_LIKELY(link_holds(cpu, &from->link[0])))
+        return from->link[0].to;
+    if (G_LIKELY(link_holds(cpu, &from->link[1])))
+        return from->link[1].to;
+    unsigned flushes = cpu->blocks->flushes;
+    struct block *b = block_find(cpu, false);
+    if (cpu->mode_key & MODE_FLAT && b != cpu->blocks->scratch && flushes == cpu->blocks->flushes) {
+        from->link[1] = from->link[0];
+        from->link[0] = (struct block_link){ .rip = cpu->rip, .tlb_id = cpu->tlb_exec->id, .to = b };
+    }
     return b;
 }

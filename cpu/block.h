@@ -11,6 +11,14 @@
 
 #define BLOCK_INSNS 64
 
+struct block;
+
+/* A remembered successor of a block: where it went to last, and what must still hold for that to be right. */
+struct block_link {
+    uint64_t rip, tlb_id;
+    struct block *to;
+};
+
 struct block {
     uint64_t phys;         /* of the first byte */
     uint64_t phys2;        /* of the second page, for an instruction that crosses into it; else 0 */
@@ -20,8 +28,16 @@ struct block {
     uint16_t mode_key;
     uint16_t count;        /* instructions, at least 1 */
     uint16_t bytes;
+    struct block_link link[2]; /* of flat code (MODE_FLAT) only */
     struct insn insns[];
 };
+
+/* Has nobody written to its pages since? */
+static inline bool block_is_current(const struct block *b)
+{
+    return __atomic_load_n(b->gen_at, __ATOMIC_RELAXED) == b->gen &&
+           __atomic_load_n(b->gen2_at, __ATOMIC_RELAXED) == b->gen2;
+}
 
 struct block_cache *block_cache_new(void);
 void block_cache_free(struct block_cache *c);
@@ -29,6 +45,8 @@ void block_cache_free(struct block_cache *c);
 void block_cache_flush(struct block_cache *c);
 
 /* The block at CS:RIP for the present mode, decoded if need be. `one`: a block of a single instruction. Raises on a bad fetch. */
-const struct block *block_find(struct cpu *cpu, bool one);
+struct block *block_find(struct cpu *cpu, bool one);
+/* The same, for the block that follows `from`, whose links it uses and renews. */
+struct block *block_next(struct cpu *cpu, struct block *from);
 
 #endif

@@ -178,6 +178,8 @@ static unsigned mode_key(const struct cpu *cpu)
         key |= MODE_AVX;
     if (cpu_long(cpu))
         key |= MODE_LONG;
+    if (cpu->code_size == 3 || (cpu->seg[SEG_CS].base == 0 && cpu->seg[SEG_CS].limit == UINT32_MAX))
+        key |= MODE_FLAT;
     return key;
 }
 
@@ -208,28 +210,6 @@ void cpu_refresh(struct cpu *cpu)
     cpu_tlb_flush(cpu);
     cpu_update_mode(cpu);
     cpu_event_set(cpu, CPU_EVENT_MEMMAP | CPU_EVENT_INTR);
-}
-
-/* --- Near transfers ----------------------------------------------------------------------------------------------------------------------- */
-
-void cpu_set_rip(struct cpu *cpu, uint64_t rip)
-{
-    cpu->rip = rip;
-    cpu->insn = NULL;
-}
-
-void cpu_jump(struct cpu *cpu, uint64_t target, unsigned osize)
-{
-    if (cpu_in_64(cpu)) {
-        unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-        if ((uint64_t)((int64_t)(target << shift) >> shift) != target)
-            cpu_raise_gp0(cpu);
-    } else {
-        target = osize == 1 ? (uint16_t)target : (uint32_t)target;
-        if (target > cpu->seg[SEG_CS].limit)
-            cpu_raise_gp0(cpu);
-    }
-    cpu_set_rip(cpu, target);
 }
 
 /* --- Saved state ----------------------------------------------------------------------------------------------------------------------------- */

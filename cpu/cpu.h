@@ -122,10 +122,18 @@ static inline uint64_t insn_next_rip(const struct cpu *cpu, const struct insn *i
  * cpu_jump, which does both). Every handler of a row with a block end other than END_NONE calls one of the two, or
  * leaves RIP alone, which means: fall through to the next instruction.
  */
-void cpu_set_rip(struct cpu *cpu, uint64_t rip);
-/* Near transfer: truncates to `osize` (log2), checks limit or canonical form (#GP(0)), then cpu_set_rip. */
-void cpu_jump(struct cpu *cpu, uint64_t target, unsigned osize);
+static inline void cpu_set_rip(struct cpu *cpu, uint64_t rip)
+{
+    cpu->rip = rip;
+    cpu->insn = NULL;
+}
 
+/* Canonical form: the unimplemented upper bits repeat the highest implemented one. */
+static inline bool cpu_is_canonical(const struct cpu *cpu, uint64_t addr)
+{
+    unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
+    return (uint64_t)((int64_t)(addr << shift) >> shift) == addr;
+}
 static inline bool cpu_in_64(const struct cpu *cpu)
 {
     return cpu->code_size == 3;
@@ -179,6 +187,20 @@ enum excp_source {
  */
 void cpu_deliver(struct cpu *cpu, enum vector vector, enum excp_source source, bool has_error, uint32_t error,
                  uint64_t next_rip);
+
+/* Near transfer: truncates to `osize` (log2), checks limit or canonical form (#GP(0)), then cpu_set_rip. */
+static inline void cpu_jump(struct cpu *cpu, uint64_t target, unsigned osize)
+{
+    if (G_LIKELY(cpu_in_64(cpu))) {
+        if (G_UNLIKELY(!cpu_is_canonical(cpu, target)))
+            cpu_raise_gp0(cpu);
+    } else {
+        target = osize == 1 ? (uint16_t)target : (uint32_t)target;
+        if (G_UNLIKELY(target > cpu->seg[SEG_CS].limit))
+            cpu_raise_gp0(cpu);
+    }
+    cpu_set_rip(cpu, target);
+}
 
 /* --- Memory: inline fast path in cpu/mem.h -------------------------------------------------------------------------------- */
 

@@ -181,6 +181,7 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
         if (!excp_take_raised(cpu))
             return CPU_EXIT_SHUTDOWN;
     }
+    struct block *b = NULL; /* the one that ran last, if the next follows it */
     while (cpu->insn_count < limit) {
         uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
         if (G_UNLIKELY(events) && cpu_due_events(cpu) & ~CPU_EVENT_STEP) {
@@ -188,13 +189,15 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
                 return cpu->activity == CPU_SHUTDOWN  ? CPU_EXIT_SHUTDOWN
                        : cpu->activity == CPU_RUNNING ? CPU_EXIT_KICK
                                                       : CPU_EXIT_HALT;
+            b = NULL;
             events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
         }
         if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW) || limit - cpu->insn_count < BLOCK_INSNS)) {
             run_one(cpu);
+            b = NULL;
             continue;
         }
-        const struct block *b = block_find(cpu, false);
+        b = b ? block_next(cpu, b) : block_find(cpu, false);
         if (log_on(LOG_EXEC))
             log_exec(cpu, b);
         run_block(cpu, b);

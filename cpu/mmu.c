@@ -29,12 +29,6 @@ static struct tlb *tlb_of(const struct cpu *cpu, enum tlb_view view)
     return &cpu->tlbs->space[cpu->tlbs->current].view[view];
 }
 
-static bool is_canonical(const struct cpu *cpu, uint64_t addr)
-{
-    unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-    return (uint64_t)((int64_t)(addr << shift) >> shift) == addr;
-}
-
 static _Noreturn void raise_non_canonical(struct cpu *cpu, unsigned seg)
 {
     cpu_raise_error(cpu, seg == SEG_FLAT_STACK || seg == SEG_SS ? EXC_SS : EXC_GP, 0);
@@ -103,7 +97,7 @@ static struct tlb *translate(struct cpu *cpu, uint64_t addr, enum access access,
     struct tlb *t = tlb_of(cpu, a.view);
     if (G_LIKELY(tlb_tag_allows(tag_for(&t->e[tlb_index(addr)], access), addr & PAGE_MASK)))
         return t;
-    if (cpu_long(cpu) && !is_canonical(cpu, addr))
+    if (cpu_long(cpu) && !cpu_is_canonical(cpu, addr))
         raise_non_canonical(cpu, a.seg);
     struct walk w;
     cpu->tlb_misses++;
@@ -255,7 +249,7 @@ static uint64_t linear_wrap(const struct cpu *cpu, uint64_t addr)
 /* An access that reaches over the end of the canonical addresses is #GP or #SS, whatever its first page is like. */
 static void check_canonical_end(struct cpu *cpu, uint64_t addr, unsigned len, struct asker a)
 {
-    if (G_UNLIKELY((addr & ~PAGE_MASK) + len > PAGE_SIZE) && cpu_in_64(cpu) && !is_canonical(cpu, addr + len - 1))
+    if (G_UNLIKELY((addr & ~PAGE_MASK) + len > PAGE_SIZE) && cpu_in_64(cpu) && !cpu_is_canonical(cpu, addr + len - 1))
         raise_non_canonical(cpu, a.seg);
 }
 

@@ -116,11 +116,8 @@ static uint64_t load_table(struct cpu *cpu, const struct insn *i, uint16_t *limi
     uint64_t at = insn_linear(cpu, i, 2 + (1u << size), false);
     *limit = mem_load16(cpu, at, i->seg);
     uint64_t base = mem_load(cpu, at + 2, size, i->seg);
-    if (size == 3) {
-        unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-        if ((uint64_t)((int64_t)(base << shift) >> shift) != base)
-            cpu_raise_gp0(cpu);
-    }
+    if (size == 3 && !cpu_is_canonical(cpu, base))
+        cpu_raise_gp0(cpu);
     return size == 2 && i->osize == 1 ? base & 0xffffff : base;
 }
 

@@ -15,17 +15,11 @@ static bool real_or_v86(const struct cpu *cpu)
     return !cpu_protected(cpu);
 }
 
-static bool is_canonical(const struct cpu *cpu, uint64_t addr)
-{
-    unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-    return (uint64_t)((int64_t)(addr << shift) >> shift) == addr;
-}
-
 /* A 64-bit code segment takes canonical addresses, others what is within their limit. */
 static void check_target_rip(struct cpu *cpu, const struct desc *cs, uint64_t rip)
 {
     bool long_code = cpu_long(cpu) && cs->high & SEG_L;
-    if (long_code ? !is_canonical(cpu, rip) : rip > desc_limit(cs))
+    if (long_code ? !cpu_is_canonical(cpu, rip) : rip > desc_limit(cs))
         cpu_raise_gp0(cpu);
 }
 
@@ -613,7 +607,7 @@ static void sysret_fn(struct cpu *cpu, const struct insn *i)
     bool to_64 = i->flags & INSN_W;
     if (!(cpu->efer & EFER_SCE) || !cpu_in_64(cpu))
         cpu_raise_ud(cpu);
-    if (to_64 && !is_canonical(cpu, cpu->r[R_RCX]))
+    if (to_64 && !cpu_is_canonical(cpu, cpu->r[R_RCX]))
         cpu_raise_gp0(cpu);
     uint16_t base = cpu->star >> 48;
     cpu->rflags = (cpu->r[R_R11] & 0x3c7fd7) | FLAGS_FIXED;
@@ -643,7 +637,7 @@ static void sysexit_fn(struct cpu *cpu, const struct insn *i)
     bool to_64 = i->flags & INSN_W;
     if (!(cpu->sysenter_cs & 0xfffc) || !cpu_protected(cpu))
         cpu_raise_gp0(cpu);
-    if (to_64 && (!is_canonical(cpu, cpu->r[R_RDX]) || !is_canonical(cpu, cpu->r[R_RCX])))
+    if (to_64 && (!cpu_is_canonical(cpu, cpu->r[R_RDX]) || !cpu_is_canonical(cpu, cpu->r[R_RCX])))
         cpu_raise_gp0(cpu);
     uint16_t cs = (cpu->sysenter_cs & 0xfffc) + (to_64 ? 32 : 16);
     load_flat_pair(cpu, cs, cs + 8, 3, to_64);

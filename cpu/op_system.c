@@ -341,7 +341,7 @@ static void invpcid_fn(struct cpu *cpu, const struct insn *i)
         cpu_raise_gp0(cpu);
     if (type < 2 && (low >> 12 || (!(cpu->cr4 & CR4_PCIDE) && low & 0xfff)))
         cpu_raise_gp0(cpu);
-    if (type == 0 && cpu_long(cpu) && (uint64_t)((int64_t)(addr << 16) >> 16) != addr && !(cpu->cr4 & CR4_LA57))
+    if (type == 0 && cpu_long(cpu) && !cpu_is_canonical(cpu, addr))
         cpu_raise_gp0(cpu);
     cpu_tlb_invpcid(cpu, type, low & 0xfff, addr);
 }
@@ -396,9 +396,8 @@ static void check_fsgsbase(struct cpu *cpu)
 static void set_base(struct cpu *cpu, const struct insn *i, enum seg s)
 {
     uint64_t v = reg_get(cpu, i->rm, i->osize);
-    unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
     check_fsgsbase(cpu);
-    if ((uint64_t)((int64_t)(v << shift) >> shift) != v)
+    if (!cpu_is_canonical(cpu, v))
         cpu_raise_gp0(cpu);
     cpu->seg[s].base = v;
 }

@@ -215,6 +215,7 @@ struct fpu {
 #define MODE_SSE (1u << 10)    /* CR4.OSFXSR */
 #define MODE_AVX (1u << 11)    /* CR4.OSXSAVE and XCR0 has SSE and AVX; in protected mode */
 #define MODE_LONG (1u << 12)   /* EFER.LMA: compatibility mode differs in a few instructions */
+#define MODE_FLAT (1u << 13)   /* code needs no base and no limit: RIP is the linear address */
 #define MODE_ONE (1u << 15)    /* blocks of one instruction: single step, interrupt shadow, exec breakpoints */
 
 enum cpu_activity {

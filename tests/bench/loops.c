@@ -3,6 +3,8 @@
  */
 #include "tests/lib/guest_test.h"
 
+#include <stdio.h>
+
 /* Each runs until the counter in ecx is used up. */
 GUEST_CODE(alu, GUEST_ENTER_LONG("alu")
     "mov $30000000, %ecx\n xor %eax, %eax\n mov $1, %edx\n"

@@ -34,7 +34,6 @@ GUEST_CODE(modes,
     /* compatibility mode by a far return */
     "pushq $0x08\n pushq $" ORG("compat") "\n lretq\n"
     "fail: " GUEST_EXIT("1")
-    "1: jmp 1b\n"
     "data: .long 0x600d\n"
     ".code32\n"
     "compat: mov $0x10, %ax\n mov %ax, %ss\n mov $0x7000, %esp\n push $0x1234\n pop %ecx\n cmp $0x1234, %ecx\n jne fail32\n"
@@ -49,7 +48,6 @@ GUEST_CODE(modes,
     "real: xor %ax, %ax\n mov %ax, %ds\n mov %ax, %ss\n mov $0x7000, %sp\n int $0x21\n"
     GUEST_PUT("R")
     GUEST_EXIT("0")
-    "2: jmp 2b\n"
     GUEST_GDT("modes"))
 
 static void test_modes(void)

@@ -110,6 +110,8 @@ void guest_free(struct guest *g)
     machine_free(m);
     vm_unlock();
     cpu_model_free(g->model);
+    while (g_idle_remove_by_data(g)) /* requests that came too late */
+        ;
     g_main_loop_unref(g->loop);
     g_string_free(g->out, TRUE);
     g_free(g);

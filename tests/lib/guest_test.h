@@ -46,8 +46,8 @@ void guest_expect(const void *start, const void *end, const char *output);
 /* Absolute address of a label of the guest. */
 #define ORG(label) "(" label " - base + 0x7c00)"
 
-/* Ends the run with al; prints the character. In any mode. */
-#define GUEST_EXIT(code) "mov $" code ", %al\n out %al, $0xf4\n"
+/* Ends the run; prints a character. In any mode. */
+#define GUEST_EXIT(code) "mov $" code ", %al\n out %al, $0xf4\n 99: jmp 99b\n"
 #define GUEST_PUT(c) "mov $'" c "', %al\n out %al, $0xe9\n"
 
 /*
