@@ -11,6 +11,7 @@
 #include "accel/vcpu.h"
 
 #include "cpu/excp.h"
+#include "cpu/pv.h"
 #include "hw/core/log.h"
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
@@ -172,7 +173,9 @@ static void *vcpu_thread(void *arg)
     while (wait_to_run(v)) {
         v->running = true;
         pthread_mutex_unlock(&a->lock);
+        cpu_pv_enter(v->cpu);
         enum cpu_exit why = a->ops->vcpu_run(v->cpu);
+        cpu_pv_leave(v->cpu);
         pthread_mutex_lock(&a->lock);
         v->running = false;
         accel_changed(a);

@@ -8,6 +8,7 @@
 #include "cpu/block.h"
 #include "cpu/debug.h"
 #include "cpu/mem.h"
+#include "cpu/model.h"
 #include "hw/core/machine.h"
 #include "hw/core/state.h"
 #include "hw/core/vm_lock.h"
@@ -93,26 +94,8 @@ static void reset_power_on(struct cpu *cpu)
     cpu->mxcsr = 0x1f80;
     cpu->fpu = (struct fpu){ .cw = 0x40, .tag_valid = 0xff };
     cpu->xcr0 = 1;
-    cpu->xss = 0;
-    cpu->star = cpu->lstar = cpu->cstar = cpu->sfmask = cpu->kernel_gs_base = 0;
-    cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
-    cpu->pat = UINT64_C(0x0007040600070406);
-    cpu->tsc_offset = cpu->tsc_adjust = cpu->tsc_aux = 0; /* all processors count from the machine's beginning */
-    cpu->misc_enable = 1; /* fast strings */
-    cpu->spec_ctrl = cpu->debugctl = 0;
-    cpu->mtrr_def_type = 0;
-    memset(cpu->mtrr_base, 0, sizeof cpu->mtrr_base);
-    memset(cpu->mtrr_mask, 0, sizeof cpu->mtrr_mask);
-    memset(cpu->mtrr_fixed, 0, sizeof cpu->mtrr_fixed);
-    cpu->mcg_status = 0;
-    cpu->mcg_ctl = UINT64_MAX;
-    memset(cpu->mc_bank, 0, sizeof cpu->mc_bank);
+    cpu_reset_msrs(cpu);
     cpu->smbase = 0x30000;
-    cpu->feature_control = 0;
-    cpu->pv_system_time = cpu->pv_wall_clock = cpu->pv_steal_time = cpu->pv_eoi = cpu->pv_async_pf = 0;
-    cpu->pv_poll_control = 1;
-    cpu->pv_migration = 0;
-    cpu->steal_ns = 0;
     cpu->activity = cpu->boot_processor ? CPU_RUNNING : CPU_WAIT_FOR_SIPI;
     cpu->cr0 = CR0_CD | CR0_NW | CR0_ET;
 }
@@ -277,8 +260,8 @@ static const struct state_field cpu_fields[] = {
     CPU_U64(mcg_status), CPU_U64(mcg_ctl),
     { .name = "mc_bank", .type = STATE_U64, .offset = offsetof(struct cpu, mc_bank), .count = 40 },
     CPU_U64(smbase), CPU_U64(feature_control),
-    CPU_U64(pv_system_time), CPU_U64(pv_wall_clock), CPU_U64(pv_steal_time), CPU_U64(pv_eoi), CPU_U64(pv_async_pf),
-    CPU_U64(pv_poll_control), CPU_U64(pv_migration), CPU_U64(steal_ns),
+    CPU_U64(pv_system_time), CPU_U64(pv_wall_clock), CPU_U64(pv_steal_time), CPU_U64(pv_eoi), CPU_U64(steal_ns),
+    STATE_FIELD(STATE_BOOL, struct cpu, pv_unhalted),
     STATE_FIELD(STATE_U8, struct cpu, sipi_vector),
     CPU_U64(insn_count),
     STATE_FIELDS_END,

@@ -11,6 +11,7 @@
 #include "cpu/debug.h"
 #include "cpu/excp.h"
 #include "cpu/mem.h"
+#include "cpu/pv.h"
 #include "cpu/smm.h"
 #include "hw/core/log.h"
 
@@ -58,8 +59,7 @@ static void take_interrupt(struct cpu *cpu)
     int vector = cpu->apic_ops->acknowledge(cpu->apic);
     if (vector < 0)
         return;
-    if (cpu->apic_ops->has_interrupt(cpu->apic))
-        cpu_event_set(cpu, CPU_EVENT_INTR);
+    cpu_pv_account(cpu);
     cpu->activity = CPU_RUNNING;
     excp_deliver_event(cpu, vector, EXCP_EXTERNAL);
 }
@@ -76,6 +76,11 @@ bool cpu_handle_events(struct cpu *cpu)
     if (events & CPU_EVENT_TLB_FLUSH) {
         cpu_event_clear(cpu, CPU_EVENT_TLB_FLUSH);
         cpu_tlb_flush(cpu);
+    }
+    if (events & CPU_EVENT_UNHALT) {
+        cpu_event_clear(cpu, CPU_EVENT_UNHALT);
+        if (cpu->activity == CPU_HALTED && cpu_pv_take_unhalt(cpu))
+            cpu->activity = CPU_RUNNING;
     }
     bool shadow = events & CPU_EVENT_SHADOW;
     if (events & CPU_EVENT_INIT && !cpu->smm)

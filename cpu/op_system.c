@@ -9,6 +9,7 @@
 #include "cpu/debug.h"
 #include "cpu/mem.h"
 #include "cpu/op_form.h"
+#include "cpu/pv.h"
 #include "cpu/smm.h"
 #include "hw/core/machine.h"
 
@@ -448,6 +449,8 @@ static void halt(struct cpu *cpu)
 
 static void hlt_fn(struct cpu *cpu, const struct insn *i)
 {
+    if (cpu_pv_take_unhalt(cpu)) /* another vCPU has called in the meantime */
+        return;
     halt(cpu);
 }
 OP_FORM_ONE(hlt)

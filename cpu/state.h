@@ -165,6 +165,7 @@ enum vector {
 #define CPU_EVENT_TRAP (1u << 8)    /* own, synchronous: single step or data breakpoint pending in cpu->dr6_pending */
 #define CPU_EVENT_RESET (1u << 9)
 #define CPU_EVENT_SHADOW (1u << 10) /* own: interrupt shadow of STI or MOV SS lasts one more instruction */
+#define CPU_EVENT_UNHALT (1u << 12) /* kicked out of HLT by a hypercall: cpu->pv_unhalted */
 #define CPU_EVENT_STEP (1u << 11)   /* own: run one instruction at a time (TF, exec breakpoints, debugger) */
 
 /* One vector register. Lanes are numbered from the least significant. */
@@ -296,8 +297,10 @@ struct cpu {
     uint64_t feature_control;
 
     /* Paravirtual KVM interface (cpu/pv.c). Guest-physical addresses with enable bits, as written to the MSRs. */
-    uint64_t pv_system_time, pv_wall_clock, pv_steal_time, pv_eoi, pv_async_pf, pv_poll_control, pv_migration;
+    uint64_t pv_system_time, pv_wall_clock, pv_steal_time, pv_eoi;
     uint64_t steal_ns;            /* accounted so far */
+    int64_t steal_wall, steal_cpu; /* monotonic and thread's time at the last account; ns */
+    bool pv_unhalted;             /* kicked by another vCPU since the last HLT; atomic */
 
     /* --- exceptions ---------------------------------------------------------------------------------------------- */
     struct {                      /* what cpu_raise left for the run loop */

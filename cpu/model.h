@@ -1,0 +1,46 @@
+/*
+ * Processor models: who the guest's processor says it is, and which features it has. cpu_model_parse() of cpu/cpu.h makes one
+ * from the text of -cpu; from then on it is read only, but for the topology, which the board sets before it makes processors.
+ */
+#ifndef CPU_MODEL_H
+#define CPU_MODEL_H
+
+#include "cpu/insn.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpu;
+
+/* The clock that CPUID leaf 15H names, which also drives the local APIC's timer. */
+#define CPU_CRYSTAL_HZ UINT64_C(1000000000)
+
+
+struct cpu_model {
+    char *name;      /* as in -cpu */
+    char brand[49];  /* leaves 80000002H..80000004H */
+    uint64_t features[(FEAT_COUNT + 63) / 64]; /* bit per enum cpu_feature */
+    bool kvm;        /* has the leaves 40000000H.. */
+    uint8_t phys_bits;
+    uint64_t tsc_hz;
+    unsigned sockets, cores, threads; /* cores per socket, threads per core */
+};
+
+static inline bool cpu_model_has(const struct cpu_model *m, unsigned feature)
+{
+    return m->features[feature / 64] >> (feature % 64) & 1;
+}
+
+void cpu_model_set_topology(struct cpu_model *m, unsigned sockets, unsigned cores, unsigned threads);
+
+struct cpu_feature_info {
+    const char *name;
+    uint32_t leaf;
+    uint8_t subleaf, reg, bit;
+};
+extern const struct cpu_feature_info cpu_features[FEAT_COUNT];
+
+/* MSRs to their values at power-on (msr.c), the paravirtual ones included. cpu_reset() calls it. */
+void cpu_reset_msrs(struct cpu *cpu);
+
+#endif
