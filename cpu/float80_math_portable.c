@@ -179,14 +179,24 @@ unsigned float80_yl2xp1(struct float80 *r, struct float80 a, struct float80 b, u
         *r = a;
         return soft_denormal(FPU_PE, denormal, cw);
     }
-    mpfr_t t, ln2;
-    mpfr_inits2(PRECISION, t, ln2, (mpfr_ptr)NULL);
+    mpfr_t t;
+    enum nudge nudge = NUDGE_UP;
+    mpfr_init2(t, PRECISION);
     to_mpfr(t, x);
-    mpfr_log1p(t, t, MPFR_RNDZ);
-    mpfr_const_log2(ln2, MPFR_RNDN);
-    mpfr_div(t, t, ln2, MPFR_RNDZ);
-    flags = log_result(r, t, y, NUDGE_UP, cw);
-    mpfr_clears(t, ln2, (mpfr_ptr)NULL);
+    if (x.exp > FLOAT80_BIAS - 128) { /* x + 1 is exact, and may have an exact logarithm */
+        mpfr_add_ui(t, t, 1, MPFR_RNDN);
+        if (!mpfr_log2(t, t, MPFR_RNDZ))
+            nudge = x.sign ? NUDGE_DOWN : NUDGE_NONE;
+    } else {
+        mpfr_t ln2;
+        mpfr_init2(ln2, PRECISION);
+        mpfr_const_log2(ln2, MPFR_RNDN);
+        mpfr_log1p(t, t, MPFR_RNDZ);
+        mpfr_div(t, t, ln2, MPFR_RNDZ);
+        mpfr_clear(ln2);
+    }
+    flags = log_result(r, t, y, nudge, cw);
+    mpfr_clear(t);
     return soft_denormal(flags, denormal, cw);
 }
 
@@ -204,6 +214,24 @@ static unsigned pi_quarters(struct float80 *r, bool sign, unsigned quarters, uin
         mpfr_neg(t, t, MPFR_RNDN);
     unsigned flags = from_mpfr(r, t, NUDGE_UP, cw);
     mpfr_clear(t);
+    return flags;
+}
+
+static unsigned patan_finite(struct float80 *r, struct soft x, struct soft y, uint16_t cw)
+{
+    mpfr_t t, u;
+    enum nudge nudge = NUDGE_UP;
+    mpfr_inits2(PRECISION, t, u, (mpfr_ptr)NULL);
+    to_mpfr(t, x);
+    to_mpfr(u, y);
+    if (!x.sign && y.exp - x.exp < -64) { /* the arc tangent of a tiny quotient is the quotient */
+        if (!mpfr_div(t, u, t, MPFR_RNDZ))
+            nudge = NUDGE_NONE;
+    } else {
+        mpfr_atan2(t, u, t, MPFR_RNDZ);
+    }
+    unsigned flags = from_mpfr(r, t, nudge, cw);
+    mpfr_clears(t, u, (mpfr_ptr)NULL);
     return flags;
 }
 
@@ -225,13 +253,7 @@ unsigned float80_patan(struct float80 *r, struct float80 a, struct float80 b, ui
     } else if (x.class == SOFT_ZERO) {
         flags = pi_quarters(r, y.sign, 2, cw);
     } else {
-        mpfr_t t, u;
-        mpfr_inits2(PRECISION, t, u, (mpfr_ptr)NULL);
-        to_mpfr(t, x);
-        to_mpfr(u, y);
-        mpfr_atan2(t, u, t, MPFR_RNDZ);
-        flags = from_mpfr(r, t, NUDGE_UP, cw);
-        mpfr_clears(t, u, (mpfr_ptr)NULL);
+        flags = patan_finite(r, x, y, cw);
     }
     return soft_denormal(flags, denormal, cw);
 }

@@ -259,8 +259,7 @@ static void env_get(struct cpu *cpu, const uint8_t *image, unsigned width)
     if (cpu_protected(cpu)) {
         fpu->ip = w[3];
         fpu->cs = w[4];
-        if (width == 4)
-            fpu->opcode = w[4] >> 16 & 0x7ff;
+        fpu->opcode = w[4] >> 16 & 0x7ff; /* 0 in the 16-bit format, which has no place for it */
         fpu->dp = w[5];
         fpu->ds = w[6];
     } else {

@@ -8,7 +8,7 @@
 
 /* --- Loads ---------------------------------------------------------------------------------------------------------- */
 
-/* Pushes, after the check for a full stack. */
+/* Pushes, after the check for a full stack. A denormal is loaded even if its exception is unmasked. */
 static inline void load(struct cpu *cpu, const struct insn *i, struct float80 v, unsigned flags)
 {
     bool store;
@@ -17,7 +17,7 @@ static inline void load(struct cpu *cpu, const struct insn *i, struct float80 v,
         store = x87_overflow(cpu, i);
         v = float80_indefinite();
     } else {
-        store = x87_commit(cpu, i, flags, X87_BLOCK_REG);
+        store = x87_commit(cpu, i, flags, FPU_IE);
     }
     if (store)
         x87_push(cpu, v);
@@ -83,10 +83,13 @@ OP_FORM_ONE(fbld)
 static void fld_sti_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
-    if (x87_is_empty(cpu, 7) && x87_is_empty(cpu, x87_sti(i)))
-        load(cpu, i, float80_indefinite(), FPU_IE | FPU_SF);
-    else
+    if (!x87_is_empty(cpu, x87_sti(i))) {
         load(cpu, i, *x87_st(cpu, x87_sti(i)), 0);
+        return;
+    }
+    x87_note(cpu, i);
+    if (x87_underflow(cpu, i))
+        x87_push(cpu, float80_indefinite());
 }
 OP_FORM_ONE(fld_sti)
 

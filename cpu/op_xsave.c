@@ -204,6 +204,7 @@ OP_FORM_ONE(fxrstor)
 static void emms_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
+    cpu->fpu.top = 0;
     cpu->fpu.tag_valid = 0;
 }
 OP_FORM_ONE(emms)

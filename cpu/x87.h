@@ -38,7 +38,7 @@ static inline void x87_wait(struct cpu *cpu)
         x87_signal_pending(cpu);
 }
 
-/* What every MMX instruction but EMMS does to the unit, once it can no longer fault. */
+/* What every MMX instruction but EMMS (which then empties the stack) does to the unit, once it can no longer fault. */
 static inline void x87_enter_mmx(struct cpu *cpu)
 {
     cpu->fpu.top = 0;

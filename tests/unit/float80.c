@@ -4,6 +4,8 @@
  *
  * On hosts without an x87 there is nothing to compare with: skipped.
  */
+#include "tests/lib/float80_operands.h"
+
 #include <glib.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -21,100 +23,6 @@
 #include "cpu/float80_portable.c"
 
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
-
-/* --- Operands ---------------------------------------------------------------------------------------------------------- */
-
-static const struct float80 special[] = {
-    { .sexp = 0x0000, .mant = 0 },
-    { .sexp = 0x0000, .mant = 1 },
-    { .sexp = 0x0000, .mant = UINT64_C(0x4000000000000000) },
-    { .sexp = 0x0000, .mant = UINT64_C(0x7fffffffffffffff) },
-    { .sexp = 0x0000, .mant = UINT64_C(0x8000000000000000) }, /* pseudo-denormals */
-    { .sexp = 0x0000, .mant = UINT64_C(0xffffffffffffffff) },
-    { .sexp = 0x0001, .mant = UINT64_C(0x8000000000000000) },
-    { .sexp = 0x0001, .mant = UINT64_C(0xffffffffffffffff) },
-    { .sexp = 0x0001, .mant = 1 }, /* unnormals */
-    { .sexp = 0x3fff, .mant = 0 },
-    { .sexp = 0x3fff, .mant = UINT64_C(0x7fffffffffffffff) },
-    { .sexp = 0x3ffe, .mant = UINT64_C(0x8000000000000000) }, /* 0.5 */
-    { .sexp = 0x3ffe, .mant = UINT64_C(0xffffffffffffffff) },
-    { .sexp = 0x3fff, .mant = UINT64_C(0x8000000000000000) }, /* 1 */
-    { .sexp = 0x3fff, .mant = UINT64_C(0x8000000000000001) },
-    { .sexp = 0x3fff, .mant = UINT64_C(0xc000000000000000) },
-    { .sexp = 0x4000, .mant = UINT64_C(0x8000000000000000) }, /* 2 */
-    { .sexp = 0x4000, .mant = UINT64_C(0xc90fdaa22168c235) }, /* pi */
-    { .sexp = 0x400c, .mant = UINT64_C(0xc000000000000000) }, /* 24576 */
-    { .sexp = 0x400e, .mant = UINT64_C(0xffff000000000000) }, /* about 2^16 */
-    { .sexp = 0x400e, .mant = UINT64_C(0x8000000000000000) },
-    { .sexp = 0x401e, .mant = UINT64_C(0x8000000000000000) },
-    { .sexp = 0x403a, .mant = UINT64_C(0xde0b6b3a763fffff) }, /* 10^18 - 1 and near */
-    { .sexp = 0x403a, .mant = UINT64_C(0xde0b6b3a763ffff0) },
-    { .sexp = 0x403a, .mant = UINT64_C(0xde0b6b3a76400000) },
-    { .sexp = 0x403d, .mant = UINT64_C(0xffffffffffffffff) },
-    { .sexp = 0x403e, .mant = UINT64_C(0x8000000000000000) }, /* 2^63 */
-    { .sexp = 0x403f, .mant = UINT64_C(0x8000000000000000) },
-    { .sexp = 0x7ffe, .mant = UINT64_C(0x8000000000000000) },
-    { .sexp = 0x7ffe, .mant = UINT64_C(0xffffffffffffffff) },
-    { .sexp = 0x7fff, .mant = 0 }, /* pseudo-infinity and pseudo-NaN */
-    { .sexp = 0x7fff, .mant = UINT64_C(0x4000000000000001) },
-    { .sexp = 0x7fff, .mant = UINT64_C(0x8000000000000000) },
-    { .sexp = 0x7fff, .mant = UINT64_C(0x8000000000000001) }, /* signalling */
-    { .sexp = 0x7fff, .mant = UINT64_C(0xbfffffffffffffff) },
-    { .sexp = 0x7fff, .mant = UINT64_C(0xc000000000000000) },
-    { .sexp = 0x7fff, .mant = UINT64_C(0xffffffffffffffff) },
-};
-
-static uint64_t random64(void)
-{
-    return (uint64_t)g_test_rand_int() << 32 | (uint32_t)g_test_rand_int();
-}
-
-/* Few bits set, few clear, or any; exponents where things happen. */
-static struct float80 random_operand(void)
-{
-    static const int centre[] = { 0, 0, 1, 24, 53, 64, 0x3fff - 64, 0x3fff, 0x3fff, 0x3fff + 16, 0x3fff + 32, 0x3fff + 63, 0x7fff,
-                                  0x3f81, 0x407e, 0x3c01, 0x43fe };
-    uint32_t pick = g_test_rand_int();
-    struct float80 v;
-    if (pick % 16 == 0) {
-        v = special[(pick >> 8) % LENGTH(special)];
-        v.sexp ^= pick >> 16 & FLOAT80_SIGN;
-        return v;
-    }
-    v.mant = random64();
-    switch (pick >> 4 & 7) {
-    case 0: v.mant &= random64() & random64() & random64(); break;
-    case 1: v.mant |= random64() | random64() | random64(); break;
-    case 2: v.mant &= ~UINT64_C(0) << (pick >> 24 & 63); break;
-    case 3: v.mant |= ~(~UINT64_C(0) << (pick >> 24 & 63)); break;
-    default: break;
-    }
-    if (pick >> 8 & 31)
-        v.mant |= FLOAT80_INT;
-    unsigned exp = pick >> 13 & 3 ? (unsigned)centre[(pick >> 16) % LENGTH(centre)] + (g_test_rand_int() & 7) - 3
-                                  : (unsigned)g_test_rand_int();
-    v.sexp = (exp & FLOAT80_EXP) | (pick >> 15 & 1 ? FLOAT80_SIGN : 0);
-    return v;
-}
-
-/* The second of two often has an exponent near that of the first. */
-static struct float80 random_near(struct float80 a)
-{
-    struct float80 b = random_operand();
-    uint32_t pick = g_test_rand_int();
-    if (pick & 1)
-        b.sexp = (b.sexp & FLOAT80_SIGN) | ((a.sexp + (int)(pick >> 8 & 127) - 64) & FLOAT80_EXP);
-    if ((pick >> 1 & 15) == 0)
-        b.mant = a.mant + (pick >> 28) - 8;
-    return b;
-}
-
-static uint16_t random_control(void)
-{
-    uint32_t pick = g_test_rand_int();
-    uint16_t cw = pick & (FPU_PC_MASK | FPU_RC_MASK);
-    return cw | 0x40 | (pick >> 16 & 1 ? FPU_EXCEPTIONS : pick >> 20 & FPU_EXCEPTIONS);
-}
 
 /* --- Comparing ---------------------------------------------------------------------------------------------------------- */
 
@@ -291,13 +199,6 @@ static uint16_t nth_control(unsigned n)
     return 0x40 | (n & 3) << FPU_RC_SHIFT | (n >> 2 & 3) << 8 | masks[n >> 4 & 7];
 }
 
-static struct float80 nth_special(unsigned n)
-{
-    struct float80 v = special[n / 2];
-    v.sexp |= n & 1 ? FLOAT80_SIGN : 0;
-    return v;
-}
-
 static void run_pair(struct float80 a, struct float80 b, uint16_t cw)
 {
     for (unsigned n = 0; n < LENGTH(exact2); n++)
@@ -325,21 +226,21 @@ static void run_math(struct float80 a, struct float80 b, uint16_t cw)
 
 static void test_special(void)
 {
-    for (unsigned a = 0; a < 2 * LENGTH(special); a++) {
-        for (unsigned b = 0; b < 2 * LENGTH(special); b++)
+    for (unsigned a = 0; a < 2 * operand_special_count; a++) {
+        for (unsigned b = 0; b < 2 * operand_special_count; b++)
             for (unsigned c = 0; c < 128; c += 1 + (a + b) % 5)
-                run_pair(nth_special(a), nth_special(b), nth_control(c));
+                run_pair(operand_special(a), operand_special(b), nth_control(c));
         for (unsigned c = 0; c < 128; c++)
-            run_single(nth_special(a), nth_control(c));
+            run_single(operand_special(a), nth_control(c));
     }
 }
 
 static void test_random(void)
 {
     for (unsigned n = 0; n < 400000; n++) {
-        struct float80 a = random_operand();
-        run_pair(a, random_near(a), random_control());
-        run_single(a, random_control());
+        struct float80 a = operand_random();
+        run_pair(a, operand_near(a), operand_control());
+        run_single(a, operand_control());
     }
 }
 
@@ -371,7 +272,7 @@ static void test_loads(void)
                                       UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff0000000000001),
                                       UINT64_C(0x7ff8000000000000), UINT64_C(0x8000000000000000) };
     for (unsigned n = 0; n < 100000; n++) {
-        uint64_t v = n < 4 * LENGTH(edges) ? edges[n / 4] ^ (uint64_t)(n & 1) << 31 ^ (uint64_t)(n >> 1 & 1) << 63 : random64();
+        uint64_t v = n < 4 * LENGTH(edges) ? edges[n / 4] ^ (uint64_t)(n & 1) << 31 ^ (uint64_t)(n >> 1 & 1) << 63 : operand_random64();
         uint32_t v32 = v;
         struct float80 loaded;
         uint8_t bcd[16] = { 0 };
@@ -389,16 +290,16 @@ static void test_loads(void)
 
 static void test_math_special(void)
 {
-    for (unsigned a = 0; a < 2 * LENGTH(special); a++)
-        for (unsigned b = 0; b < 2 * LENGTH(special); b++)
-            run_math(nth_special(a), nth_special(b), nth_control((a * 37 + b) % 128));
+    for (unsigned a = 0; a < 2 * operand_special_count; a++)
+        for (unsigned b = 0; b < 2 * operand_special_count; b++)
+            run_math(operand_special(a), operand_special(b), nth_control((a * 37 + b) % 128));
 }
 
 static void test_math_random(void)
 {
     for (unsigned n = 0; n < 4000; n++) {
-        struct float80 a = random_operand();
-        run_math(a, random_near(a), random_control());
+        struct float80 a = operand_random();
+        run_math(a, operand_near(a), operand_control());
     }
 }
 
