@@ -55,7 +55,8 @@ static bool has_interrupt(void *apic)
 {
     struct lapic *l = apic;
     bool taken = vm_lock_if_free();
-    lapic_pv_eoi_sync(l);
+    if (lapic_highest(l->irr) >= 0)
+        lapic_pv_eoi_sync(l);
     lapic_update(l);
     bool has = lapic_pic_pending(l) || (lapic_enabled(l) && lapic_pending(l) >= 0);
     vm_unlock_if(taken);
