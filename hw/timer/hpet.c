@@ -385,7 +385,8 @@ static void reset_wires(struct device *d)
 {
     struct hpet *s = container_of(d, struct hpet, dev);
     for (int i = 0; i < HPET_OUTPUTS; i++)
-        irq_set(&s->out[i], !!(s->out_level & 1u << i));
+        if ((s->intcap | 0x101) & 1u << i) /* the others belong to somebody else */
+            irq_set(&s->out[i], !!(s->out_level & 1u << i));
 }
 
 static bool post_load(void *instance, uint8_t version, GError **err)
