@@ -43,14 +43,9 @@ void vec_store_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, const u
     }
 }
 
-/* Intel's processors check all of a half of which no byte is chosen, the upper one first. */
+/* A page without a chosen byte is checked too, as Intel's processors do; the manual leaves it open. */
 void vec_store_bytes(struct cpu *cpu, const struct insn *i, const union vec *v, uint32_t lanes, unsigned bytes)
 {
-    uint64_t ea = insn_ea(cpu, i);
-    unsigned half = bytes / 2;
-
-    for (unsigned at = half, n = 0; n < 2; at = 0, n++)
-        if (!(lanes >> at & ((1u << half) - 1)))
-            mem_probe_write(cpu, seg_linear(cpu, i->seg, ea + at, half, true), half, i->seg);
-    vec_store_lanes(cpu, i, ea, v, lanes, 1);
+    mem_probe_write(cpu, insn_linear(cpu, i, bytes, true), bytes, i->seg);
+    vec_store_lanes(cpu, i, insn_ea(cpu, i), v, lanes, 1);
 }
