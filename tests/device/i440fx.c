@@ -23,7 +23,7 @@ static void vga_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
     ((struct fixture *)opaque)->vga_byte = value;
 }
 
-static const struct mem_ops vga_ops = {.read = vga_read, .write = vga_write, .impl = {1, 1}};
+static const struct mem_ops vga_ops = {.read = vga_read, .write = vga_write, .impl = {1, 1, false}};
 
 /* A BIOS ROM of 128 KiB full of 0xbb below 1 MiB, a display window, 4 MiB of RAM with 0x11 where the ROM is. */
 static void set_up(struct fixture *f)

@@ -23,7 +23,7 @@ static void toy_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
     t->io[offset & 31] = value;
 }
 
-static const struct mem_ops toy_ops = {.read = toy_read, .write = toy_write, .impl = {1, 1}};
+static const struct mem_ops toy_ops = {.read = toy_read, .write = toy_write, .impl = {1, 1, false}};
 
 static bool toy_realize(struct device *d, GError **err)
 {
