@@ -11,6 +11,7 @@
 #include "hw/pc/pc.h"
 
 #include "cpu/cpu.h"
+#include "cpu/model.h"
 #include "hw/char/serial.h"
 #include "hw/core/firmware.h"
 #include "hw/core/state.h"
@@ -207,6 +208,7 @@ static bool add_processors(struct pc *pc, const struct pc_config *c, GError **er
         g_prefix_error(err, "-cpu %s: ", c->cpu_model);
         return false;
     }
+    cpu_model_set_topology(pc->model, c->sockets, c->cores, c->threads);
     pc->lapics = g_new0(struct device *, c->cpus);
     m->cpus = g_new0(struct cpu *, c->cpus);
     if (!add(pc, &apic_bus_type, m->system_bus, err, NULL))
