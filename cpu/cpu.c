@@ -38,6 +38,8 @@ struct cpu *cpu_new(struct machine *m, unsigned index, const struct cpu_model *m
     cpu->a20_mask = UINT64_MAX;
     cpu->delivering = -1;
     cpu_reset(cpu, false);
+    g_autofree char *id = g_strdup_printf("%u", index);
+    machine_add_state(m, &cpu_state_table, id, cpu);
     return cpu;
 }
 
@@ -46,6 +48,7 @@ void cpu_free(struct cpu *cpu)
     if (!cpu)
         return;
     g_assert(vm_locked());
+    machine_remove_state(cpu->machine, cpu);
     address_space_unlisten(cpu->memory, &cpu->listener);
     flat_view_put(cpu->view);
     block_cache_free(cpu->blocks);

@@ -430,6 +430,41 @@ static void test_unhalt(void)
     end();
 }
 
+/* All of it is in the machine's saved state. */
+static void test_saved(void)
+{
+    GError *err = NULL;
+    begin("max");
+    step(5000);
+    set(0x10, 99);
+    set(0x277, 0x0606060606060606);
+    set(0x400, UINT64_MAX);
+    set(0x4b564d01, 0x1001);
+    set(0x4b564d03, 0x3001);
+    t.cpu->v[3].u64[3] = 0x1234;
+    t.m->cpus[2]->r[R_R9] = 0x5678;
+    t.m->cpus[2]->pv_unhalted = true;
+    vm_lock();
+    g_autoptr(GByteArray) one = machine_save(t.m, &err);
+    g_assert_no_error(err);
+    for (unsigned i = 0; i < CPUS; i++)
+        cpu_reset(t.m->cpus[i], false);
+    memset(t.m->ram->host, 0, t.m->ram->size);
+    clock_step(t.m->clock, 777);
+    g_assert_true(machine_load(t.m, one->data, one->len, &err));
+    g_assert_no_error(err);
+    g_autoptr(GByteArray) two = machine_save(t.m, &err);
+    g_assert_cmpmem(one->data, one->len, two->data, two->len);
+    vm_unlock();
+    g_assert_cmpuint(get(0x10), ==, 99);
+    g_assert_cmphex(get(0x277), ==, 0x0606060606060606);
+    g_assert_cmphex(get(0x4b564d03), ==, 0x3001);
+    g_assert_cmphex(t.cpu->v[3].u64[3], ==, 0x1234);
+    g_assert_cmphex(t.m->cpus[2]->r[R_R9], ==, 0x5678);
+    g_assert_true(t.m->cpus[2]->pv_unhalted);
+    end();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -441,5 +476,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pv/steal", test_steal);
     g_test_add_func("/pv/hypercalls", test_hypercalls);
     g_test_add_func("/pv/unhalt", test_unhalt);
+    g_test_add_func("/pv/saved", test_saved);
     return g_test_run();
 }
