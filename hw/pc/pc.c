@@ -313,6 +313,8 @@ static bool add_keyboard_and_screen(struct pc *pc, const struct pc_config *c, GE
         if (!pc->i8042)
             return false;
         i8042_set_a20(pc->i8042, (struct irq_line){ set_a20, pc, A20_GATE_8042 });
+    } else {
+        pc->a20_sources = A20_GATE_8042; /* nobody ever closes it */
     }
     if (c->vga && !(pc->vga = add(pc, &vga_pci_type, pc->host->bus.bus, err, "addr=02.0", NULL)))
         return false;
