@@ -1,15 +1,15 @@
 /*
  * DSDT of the pc board: PCI host bridge with its interrupt links, and the ISA devices behind PIIX3.
  *
- * What differs from machine to machine comes as names from the SSDT that hw/pc/acpi.c makes: HOLE, the first address behind low RAM; COMS, a
- * bit per serial port; HPTP and KBDP, what _STA of the HPET and of the keyboard controller returns; processors.
+ * hw/pc/acpi.c patches the values of HOLE, the first address of PCI memory; COMS, a bit per serial port; HPTP and KBDP, what _STA of the
+ * HPET and of the keyboard controller returns. They have to take 32 bits here.
  */
 DefinitionBlock ("dsdt.aml", "DSDT", 1, "TRAPEZ", "TRAPEZE", 1)
 {
-    External (HOLE, IntObj)
-    External (COMS, IntObj)
-    External (HPTP, IntObj)
-    External (KBDP, IntObj)
+    Name (HOLE, 0xe0000000)
+    Name (COMS, 0x12345678)
+    Name (HPTP, 0x12345678)
+    Name (KBDP, 0x12345678)
 
     /* Only power off: the value is PIIX4_SLEEP_S5. */
     Name (\_S5, Package () { 0, 0, 0, 0 })

@@ -2,7 +2,8 @@
  * ACPI tables: RSDP, RSDT, FADT, FACS, DSDT (pc-bios/dsdt.asl), SSDT, MADT, HPET, WAET.
  *
  * ACPI specification 6.4, chapter 5; HPET specification 1.0a; the loader's commands as in QEMU's bios-linker-loader. Pointers between tables are
- * offsets until somebody links them. The SSDT holds what the DSDT takes as names: the PCI hole, which devices are there, processors.
+ * offsets until somebody links them. What differs from machine to machine is patched into named values of the DSDT: SeaBIOS reads that
+ * table, too, but does not understand references to another one.
  *
  * Not made: SRAT and SLIT (one node), sleep states but S5. No lock: pure functions.
  */
@@ -205,22 +206,38 @@ static void put_processor(GByteArray *b, unsigned n)
 
 /* --- Tables ---------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t make_dsdt(struct acpi_tables *t)
+/* The value of Name (name, DWORD) in the AML at `start`. */
+static void set_named_dword(struct acpi_tables *t, uint32_t start, const char *name, uint32_t value)
+{
+    uint8_t pattern[6] = { AML_NAME, name[0], name[1], name[2], name[3], AML_DWORD };
+    for (uint32_t at = start; at + 10 <= t->tables->len; at++) {
+        if (memcmp(t->tables->data + at, pattern, sizeof pattern) == 0) {
+            set32(t->tables->data + at + sizeof pattern, value);
+            return;
+        }
+    }
+    g_assert_not_reached(); /* dsdt.asl gives each of them a value that takes 32 bits */
+}
+
+static uint32_t make_dsdt(struct acpi_tables *t, const struct acpi_input *in)
 {
     while (t->tables->len % 16)
         put(t->tables, 0, 1);
     uint32_t start = t->tables->len;
-    g_byte_array_append(t->tables, aml_dsdt, aml_dsdt_size); /* iasl computed its checksum */
+    g_byte_array_append(t->tables, aml_dsdt, aml_dsdt_size);
+    t->tables->data[start + HEADER_CHECKSUM] = 0;
+    set_named_dword(t, start, "HOLE", in->pci_hole_start);
+    set_named_dword(t, start, "COMS", in->serial_ports);
+    set_named_dword(t, start, "HPTP", in->hpet ? 0xf : 0);
+    set_named_dword(t, start, "KBDP", in->i8042 ? 0xf : 0);
+    table_end(t, start);
     return start;
 }
 
+/* Processors. */
 static uint32_t make_ssdt(struct acpi_tables *t, const struct acpi_input *in)
 {
     uint32_t start = table_begin(t, "SSDT", 1);
-    put_name_dword(t->tables, "HOLE", in->pci_hole_start);
-    put_name_dword(t->tables, "COMS", in->serial_ports);
-    put_name_dword(t->tables, "HPTP", in->hpet ? 0xf : 0);
-    put_name_dword(t->tables, "KBDP", in->i8042 ? 0xf : 0);
     for (unsigned i = 0; i < in->cpus; i++)
         put_processor(t->tables, i);
     table_end(t, start);
@@ -416,7 +433,7 @@ struct acpi_tables *acpi_tables_new(const struct acpi_input *in)
     uint32_t offsets[6];
     unsigned n = 0;
     uint32_t facs = make_facs(t);
-    uint32_t dsdt = make_dsdt(t);
+    uint32_t dsdt = make_dsdt(t, in);
     offsets[n++] = make_fadt(t, in, facs, dsdt);
     offsets[n++] = make_ssdt(t, in);
     offsets[n++] = make_madt(t, in);

@@ -16,7 +16,6 @@ struct piix4_pm;
 
 #define PC_GSIS IOAPIC_PINS
 #define PC_4G (UINT64_C(1) << 32)
-#define PC_PCI_HOLE UINT64_C(0xc0000000) /* PCI memory begins here, or behind more RAM than that */
 #define PC_SCI_IRQ 9
 #define PC_PM_BASE 0x600    /* where firmware puts the PIIX4's ACPI registers, and its SMBus */
 #define PC_SMBUS_BASE 0x700
@@ -65,6 +64,9 @@ struct pc_e820 {
     uint64_t addr, size;
     uint32_t type;
 } __attribute__((packed));
+
+/* Where PCI memory begins, as SeaBIOS decides it: the first of 2, 3 and 3.5 GiB that is not RAM. */
+uint64_t pc_pci_hole(const struct pc *pc);
 
 /* RAM as it is before any table is put into it: at most 2 entries. */
 unsigned pc_ram_map(const struct pc *pc, struct pc_e820 map[2]);

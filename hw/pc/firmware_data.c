@@ -88,7 +88,7 @@ static void make_tables(struct pc *pc, const struct pc_config *c)
         for (unsigned i = 0; i < m->cpu_count; i++)
             ids[i] = m->cpus[i]->apic_id;
         struct acpi_input in = {
-            .cpus = m->cpu_count, .apic_ids = ids, .pci_hole_start = MAX(pc->ram_below_4g, PC_PCI_HOLE), .serial_ports = pc->serial_ports,
+            .cpus = m->cpu_count, .apic_ids = ids, .pci_hole_start = pc_pci_hole(pc), .serial_ports = pc->serial_ports,
             .hpet = c->hpet, .i8042 = c->i8042, .vga = c->vga,
         };
         pc->acpi_tables = acpi_tables_new(&in);

@@ -90,7 +90,7 @@ static void set_memory_types(struct pc *pc)
 {
     enum { UNCACHED = 0, WRITE_BACK = 6, ENABLE_FIXED = 0x400, ENABLE = 0x800, VALID = 0x800 };
     const uint64_t all_wb = UINT64_C(0x0606060606060606);
-    uint64_t hole = pc->ram_below_4g > PC_PCI_HOLE ? UINT64_C(0xe0000000) : PC_PCI_HOLE;
+    uint64_t hole = pc_pci_hole(pc);
     uint32_t leaf[4];
     cpu_cpuid(pc->m->cpus[0], 0x80000008, 0, leaf);
     unsigned address_bits = MAX(leaf[0] & 0xff, 36);

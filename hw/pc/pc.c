@@ -72,6 +72,15 @@ unsigned pc_ram_map(const struct pc *pc, struct pc_e820 map[2])
     return map[1].size ? 2 : 1;
 }
 
+uint64_t pc_pci_hole(const struct pc *pc)
+{
+    static const uint64_t starts[] = { UINT64_C(0x80000000), UINT64_C(0xc0000000) };
+    for (unsigned i = 0; i < G_N_ELEMENTS(starts); i++)
+        if (pc->ram_below_4g <= starts[i])
+            return starts[i];
+    return UINT64_C(0xe0000000);
+}
+
 /* The firmware named by -bios or -L, whole. */
 static uint8_t *read_bios(const struct pc_config *c, size_t *size, GError **err)
 {

@@ -8,7 +8,8 @@ from guest import Guest, SCALE, Tap
 def to_the_end(*extra):
     with tempfile.TemporaryDirectory() as d:
         screen = os.path.join(d, 'screen')
-        with Guest('-display', 'none', '-m', '128', '-debugcon', 'stdio', '-dump-screen', screen, *extra) as g:
+        with Guest('-display', 'none', '-m', '128', '-serial', 'null', '-chardev', 'stdio,id=log', '-device',
+                   'isa-debugcon,iobase=0x402,chardev=log', '-dump-screen', screen, *extra) as g:
             g.expect('SeaBIOS \\(version', 30)
             g.expect('No bootable device', 90)
             g.signal(signal.SIGUSR1)

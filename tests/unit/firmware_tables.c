@@ -130,8 +130,14 @@ static void test_aml(void)
     g_assert_cmpint(status, ==, 0);
     g_assert_true(g_file_get_contents(text_file, &text, NULL, NULL));
     g_assert_nonnull(strstr(text, "Device (C013)"));
-    g_assert_nonnull(strstr(text, "Name (HOLE, 0xC0000000)"));
     g_assert_null(strstr(text, "rror"));
+    char *dsdt_argv[] = { "iasl", "-d", dsdt_file, NULL };
+    g_autofree char *dsdt_out = NULL, *dsdt_source = NULL;
+    g_assert_true(g_spawn_sync(NULL, dsdt_argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &dsdt_out,
+                               NULL, &status, NULL));
+    g_assert_true(g_file_get_contents(dsdt_text, &dsdt_source, NULL, NULL));
+    g_assert_nonnull(strstr(dsdt_source, "Name (HOLE, 0xC0000000)"));
+    g_assert_nonnull(strstr(dsdt_source, "Name (COMS, 0x00000001)"));
     g_remove(ssdt_file);
     g_remove(dsdt_file);
     g_remove(text_file);
