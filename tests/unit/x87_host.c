@@ -9,11 +9,9 @@
 
 #include "cpu/cpu.h"
 #include "cpu/float80.h"
-#include "cpu/mem.h"
 #include "cpu/x87.h"
-#include "hw/core/machine.h"
-#include "hw/core/vm_lock.h"
 #include "tests/lib/float80_operands.h"
+#include "tests/lib/handler_test.h"
 
 #include <cpuid.h>
 #include <setjmp.h>
@@ -84,50 +82,14 @@ static void run_native(const uint8_t *insn, unsigned len, struct run *r)
 
 /* --- In the processor ---------------------------------------------------------------------------------------------------- */
 
-#define CODE 0x10000
+#define CODE HANDLER_CODE
 #define OPERAND 0x20000
 
-static struct machine *m;
-static struct cpu *cpu;
-static struct cpu_model *model;
-static struct mem_region ram;
-
-static void make_cpu(void)
-{
-    GError *err = NULL;
-    m = machine_new(false);
-    m->ram = ram_block_new("ram", 1 << 20, NULL, &err);
-    g_assert_no_error(err);
-    mem_init_ram(&ram, NULL, "ram", m->ram, 0, 1 << 20);
-    mem_map(&m->memory_root, 0, &ram, 0);
-    model = cpu_model_parse("max", &err);
-    g_assert_no_error(err);
-    m->cpu_count = 1;
-    m->cpus = g_new0(struct cpu *, 1);
-    cpu = m->cpus[0] = cpu_new(m, 0, model);
-    cpu_reset(cpu, false);
-    cpu->cr0 |= CR0_PE | CR0_NE;
-    cpu->cr4 |= CR4_OSFXSR;
-    cpu->efer |= EFER_LME | EFER_LMA;
-    for (unsigned s = SEG_ES; s <= SEG_GS; s++)
-        cpu_set_seg(cpu, s, 0, 0, UINT32_MAX, SEG_P | SEG_S | SEG_W | SEG_A | SEG_DB | SEG_G);
-    cpu_set_seg(cpu, SEG_CS, 8, 0, UINT32_MAX, SEG_P | SEG_S | SEG_X | SEG_R | SEG_A | SEG_L | SEG_G);
-    cpu_update_mode(cpu);
-    g_assert_cmpuint(cpu->code_size, ==, 3);
-}
-
-static void free_cpu(void)
-{
-    cpu_free(cpu);
-    mem_transaction_begin();
-    mem_fini(&ram);
-    mem_transaction_commit();
-    machine_free(m);
-    cpu_model_free(model);
-}
+static struct handler_test *t;
 
 static void put_state(const struct run *r)
 {
+    struct cpu *cpu = t->cpu;
     struct fpu *fpu = &cpu->fpu;
     x87_set_control(fpu, r->fx.cw);
     x87_set_status(fpu, r->fx.sw);
@@ -140,11 +102,12 @@ static void put_state(const struct run *r)
     cpu->r[R_RAX] = r->rax;
     cpu->r[R_RBX] = OPERAND;
     cpu->rflags = r->rflags;
-    address_space_write(&m->memory, OPERAND, r->mem, sizeof r->mem);
+    handler_write(t, OPERAND, r->mem, sizeof r->mem);
 }
 
 static void get_state(struct run *r)
 {
+    struct cpu *cpu = t->cpu;
     const struct fpu *fpu = &cpu->fpu;
     r->fx.cw = fpu->cw;
     r->fx.sw = x87_status(fpu);
@@ -156,28 +119,13 @@ static void get_state(struct run *r)
         r->fx.st[n].v = *x87_st(cpu, n);
     r->rax = cpu->r[R_RAX];
     r->rflags = cpu->rflags;
-    address_space_read(&m->memory, OPERAND, r->mem, sizeof r->mem);
+    handler_read(t, OPERAND, r->mem, sizeof r->mem);
 }
 
 static void run_cpu(const uint8_t *bytes, struct run *r)
 {
-    struct decode_mode mode = { .code_size = 3, .protected_mode = true };
-    struct insn i;
-    sigjmp_buf unwind;
-    r->fault = EXC_UD;
-    if (decode_insn(bytes, 15, mode, &i) != DECODE_OK)
-        return;
-    i.end = i.len;
     put_state(r);
-    cpu->rip = CODE;
-    cpu->insn = &i;
-    cpu->unwind = &unwind;
-    r->fault = -1;
-    if (sigsetjmp(unwind, 0))
-        r->fault = cpu->raised.vector;
-    else
-        insn_handler(&i, false)(cpu, &i);
-    cpu->insn = NULL;
+    r->fault = handler_run(t, bytes);
     get_state(r);
 }
 
@@ -390,8 +338,7 @@ int main(int argc, char **argv)
 {
     unsigned a, b, c, d;
     g_test_init(&argc, &argv, NULL);
-    vm_lock();
-    make_cpu();
+    t = handler_test_new();
     __cpuid_count(7, 0, a, b, c, d);
     pointers_alike = b >> 6 & 1 && b >> 13 & 1;
     code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -405,8 +352,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x87/host/others", test_others);
     int status = g_test_run();
     munmap(code, 4096);
-    free_cpu();
-    vm_unlock();
+    handler_test_free(t);
     return status;
 }
 
