@@ -261,3 +261,10 @@ OP_BODY crc32_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
     cpu->r[i->reg] = crc;
 }
 OP_FORMS_SIZE_MEM(crc32)
+
+/* F0: the source is a byte whatever the operand size. */
+OP_BODY crc32_8_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
+{
+    crc32_op(cpu, i, 0, mem, dead);
+}
+OP_FORMS_SIZE_MEM(crc32_8)

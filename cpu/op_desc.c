@@ -45,7 +45,11 @@ OP_FORMS_SIZE_MEM(mov_to_seg)
 /* A push of 32 or 64 bits stores the selector zero-extended. */
 OP_BODY push_seg_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    stack_push(cpu, cpu->seg[i->reg].selector, size);
+    uint64_t sp = (cpu->r[R_RSP] - (1u << size)) & stack_mask(cpu);
+    unsigned seg = stack_seg(cpu), width = size == 2 ? 1 : size; /* a doubleword's upper half is not written */
+
+    mem_store(cpu, seg_linear(cpu, seg, sp, 1u << width, true), cpu->seg[i->reg].selector, width, seg);
+    stack_set_sp(cpu, sp);
 }
 OP_FORMS_SIZE(push_seg)
 
@@ -268,17 +272,12 @@ OP_FORMS_SIZE_MEM(verw)
 
 OP_BODY arpl_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    uint64_t at = mem ? insn_linear(cpu, i, 2, true) : 0;
-    if (mem)
-        mem_probe_write(cpu, at, 2, i->seg);
+    uint64_t at = mem ? insn_linear(cpu, i, 2, false) : 0;
     uint16_t dst = mem ? mem_load16(cpu, at, i->seg) : reg_get(cpu, i->rm, 1), src = reg_get(cpu, i->reg, 1);
     bool raise = (dst & 3) < (src & 3);
     if (raise) {
         dst = (dst & 0xfffc) | (src & 3);
-        if (mem)
-            mem_store16(cpu, at, dst, i->seg);
-        else
-            reg_set(cpu, i->rm, dst, 1);
+        rm_set(cpu, i, dst, 1, mem);
     }
     set_zf(cpu, raise);
 }

@@ -16,8 +16,8 @@ VEC_INLINE void load_run(struct cpu *cpu, const struct insn *i, unsigned size, b
 VEC_INLINE void store_run(struct cpu *cpu, const struct insn *i, unsigned size, bool mem)
 {
     x87_wait(cpu);
-    x87_enter_mmx(cpu); /* processors do, even if the store faults */
     rm_set(cpu, i, mmx_read(cpu, i->reg), size, mem);
+    x87_enter_mmx(cpu);
 }
 
 /* Ey: a doubleword, or a quadword by REX.W. */

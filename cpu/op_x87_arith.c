@@ -42,11 +42,11 @@ static inline struct operand80 load_operand(struct cpu *cpu, const struct insn *
 /* Adds the denormal operand exception of a widened operand to what the operation on 80 bits has found. */
 static unsigned add_denormal(const struct cpu *cpu, unsigned flags, struct float80 st0)
 {
-    if (flags & FPU_IE || float80_is_nan(st0))
+    if (flags & (FPU_IE | FPU_ZE) || float80_is_nan(st0))
         return flags;
     /* Unmasked, it comes before the operation: nothing that the result would show is reported. */
     if (!(cpu->fpu.cw & FPU_DE))
-        flags &= FPU_ZE | FPU_C0 | FPU_C2 | FPU_C3;
+        flags &= FPU_C0 | FPU_C2 | FPU_C3;
     return flags | FPU_DE;
 }
 

@@ -132,14 +132,12 @@ OP_FORM_ONE(fldz)
 
 /*
  * Completes a store to memory of `size` bytes: `v` is the result, or for a masked stack underflow the indefinite. The store may
- * fault, so the status word changes after it.
+ * fault, so the status word changes after it. Where an unmasked exception keeps it from storing, it does not fault either.
  */
 static inline void store(struct cpu *cpu, const struct insn *i, uint64_t v, unsigned osize, unsigned flags, bool pop)
 {
     uint64_t address = insn_linear(cpu, i, 1u << osize, true);
-    if (flags & ~cpu->fpu.cw & X87_BLOCK_MEM)
-        mem_probe_write(cpu, address, 1u << osize, i->seg);
-    else
+    if (!(flags & ~cpu->fpu.cw & X87_BLOCK_MEM))
         mem_store(cpu, address, v, osize, i->seg);
     x87_note(cpu, i);
     if (x87_commit(cpu, i, flags, X87_BLOCK_MEM) && pop)
@@ -203,9 +201,7 @@ STORE(fisttp_m64, store_int(cpu, i, 3, true, true))
 static inline void store_image(struct cpu *cpu, const struct insn *i, const uint8_t image[10], unsigned flags)
 {
     uint64_t address = insn_linear(cpu, i, 10, true);
-    if (flags & ~cpu->fpu.cw & X87_BLOCK_MEM)
-        mem_probe_write(cpu, address, 10, i->seg);
-    else
+    if (!(flags & ~cpu->fpu.cw & X87_BLOCK_MEM))
         mem_write_bytes(cpu, address, image, 10, i->seg);
     x87_note(cpu, i);
     if (x87_commit(cpu, i, flags, X87_BLOCK_MEM))

@@ -35,6 +35,8 @@ bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why
     for (unsigned n = 0; n < G_N_ELEMENTS(excluded); n++)
         if (row->op == excluded[n])
             *why = "leaves the program";
+    if (row->op == &op_sysret && code32)
+        *why = "depends on the maker";
     return *why == NULL;
 }
 
@@ -202,6 +204,11 @@ static void encode(struct oracle_gen *g, const struct insn_row *row, struct enco
 static uint64_t page_address(unsigned page)
 {
     return ORACLE_DATA + page * ORACLE_PAGE;
+}
+
+static bool wants_alignment(const struct insn_row *row)
+{
+    return row->attr & ROW_ALIGN || row->op == &op_cmpxchg16b || operand_info[row->operands[0]].type == TYPE_fx;
 }
 
 /* Where a memory operand may go. `wide`: addresses have 64 bits. */
@@ -408,7 +415,7 @@ static void shape_before(struct oracle_gen *g, struct oracle_case *c)
     if (IS_ONE_OF(op, &op_loop, &op_loope, &op_loopne, &op_jrcxz) && oracle_percent(g, 60))
         c->in.r[R_RCX] = oracle_below(g, 3);
     if (IS_ONE_OF(op, &op_bt_reg, &op_bts_reg, &op_btr_reg, &op_btc_reg) && c->insn.flags & INSN_MEM)
-        c->in.r[c->insn.reg] = (uint64_t)(int64_t)(int32_t)oracle_random(g) >> (oracle_percent(g, 80) ? 18 : 0);
+        set_base(g, c, c->insn.reg, (uint64_t)((int64_t)(int32_t)oracle_random(g) >> (oracle_percent(g, 80) ? 18 : 0)));
     if (IS_ONE_OF(op, &op_pcmpestri, &op_pcmpestrm))
         for (unsigned r = R_RAX; r <= R_RDX; r += 2)
             c->in.r[r] = (uint64_t)((int64_t)oracle_below(g, 40) - 20);
@@ -490,7 +497,7 @@ bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_cas
     c->step = row->end == END_JUMP || row->end == END_INDIRECT;
     shape_before(g, c);
     if (c->insn.flags & INSN_MEM && (row->attr & ROW_MODRM || has_method(row, METHOD_O))) {
-        aim(g, c, &e, operand_address(g, c, row->attr & ROW_ALIGN || row->op == &op_cmpxchg16b));
+        aim(g, c, &e, operand_address(g, c, wants_alignment(row)));
         uint64_t addr = effective_address(c) + segment_base(&c->insn);
         if (!reach_is_safe(g, c, addr))
             return false;

@@ -246,7 +246,8 @@ static void store_memory(struct oracle_guest *g, struct oracle_outcome *out)
 static void take_fault(struct oracle_guest *g, struct oracle_outcome *out)
 {
     struct cpu *cpu = g->cpu;
-    unsigned vector = (unsigned)(cpu->rip - 1 - (KERNEL + PHYS_HANDLERS));
+    bool halted = cpu->activity == CPU_HALTED; /* a trap counts as an instruction: the HLT does not come any more */
+    unsigned vector = (unsigned)(cpu->rip - halted - (KERNEL + PHYS_HANDLERS));
     unsigned sp = (unsigned)(cpu->r[R_RSP] - KERNEL);
     bool has_error = vector == EXC_DF || (vector >= EXC_TS && vector <= EXC_PF) || vector == EXC_AC;
 
