@@ -136,9 +136,8 @@ OP_FORM_ONE(fldz)
  */
 static inline void store(struct cpu *cpu, const struct insn *i, uint64_t v, unsigned osize, unsigned flags, bool pop)
 {
-    uint64_t address = insn_linear(cpu, i, 1u << osize, true);
     if (!(flags & ~cpu->fpu.cw & X87_BLOCK_MEM))
-        mem_store(cpu, address, v, osize, i->seg);
+        mem_store(cpu, insn_linear(cpu, i, 1u << osize, true), v, osize, i->seg);
     x87_note(cpu, i);
     if (x87_commit(cpu, i, flags, X87_BLOCK_MEM) && pop)
         x87_pop(cpu);
@@ -200,9 +199,8 @@ STORE(fisttp_m64, store_int(cpu, i, 3, true, true))
 /* Ten bytes, popping: FSTP m80 and FBSTP. */
 static inline void store_image(struct cpu *cpu, const struct insn *i, const uint8_t image[10], unsigned flags)
 {
-    uint64_t address = insn_linear(cpu, i, 10, true);
     if (!(flags & ~cpu->fpu.cw & X87_BLOCK_MEM))
-        mem_write_bytes(cpu, address, image, 10, i->seg);
+        mem_write_bytes(cpu, insn_linear(cpu, i, 10, true), image, 10, i->seg);
     x87_note(cpu, i);
     if (x87_commit(cpu, i, flags, X87_BLOCK_MEM))
         x87_pop(cpu);
