@@ -241,39 +241,58 @@ static bool prefix_fits(unsigned prefix, unsigned given)
     }
 }
 
-static bool row_at(const struct insn_row *row, bool mode64, unsigned map, unsigned opcode)
+static unsigned row_map(const struct insn_row *row)
 {
-    bool z = tables.plans[row - insn_rows].has & OPCODE_REG;
-    return (row->map == MAP_X87 ? MAP_1B : row->map) == map && !(row->attr & (mode64 ? ROW_NO_64 : ROW_64_ONLY)) &&
-           (z ? (opcode & ~7u) == row->opcode : opcode == row->opcode);
+    return row->map == MAP_X87 ? MAP_1B : row->map;
+}
+
+static bool row_at(unsigned n, bool mode64, unsigned opcode)
+{
+    const struct insn_row *row = &insn_rows[n];
+    bool eight = tables.plans[n].has & OPCODE_REG;
+    return !(row->attr & (mode64 ? ROW_NO_64 : ROW_64_ONLY)) &&
+           (eight ? opcode & ~7u : opcode) == row->opcode;
+}
+
+/* Lists the rows of one opcode, in the table's order, for each prefix. `used`: candidates so far. */
+static unsigned build_slots(struct slot slots[4], const uint16_t *rows, unsigned count, bool mode64, unsigned used)
+{
+    for (unsigned prefix = 0; prefix < 4; prefix++) {
+        struct slot *s = &slots[prefix];
+        s->first = used;
+        for (unsigned k = 0; k < count; k++) {
+            const struct insn_row *row = &insn_rows[rows[k]];
+            bool modrm = row->attr & ROW_MODRM;
+            if (!prefix_fits(row->prefix, prefix))
+                continue;
+            g_assert(used < MAX_CANDIDATES && s->count < 255 && (!s->count || s->modrm == modrm));
+            tables.candidates[used++] = make_candidate(rows[k], mode64);
+            s->count++;
+            s->modrm = modrm;
+        }
+    }
+    return used;
 }
 
 static void build_tables(void)
 {
-    unsigned used = 0;
+    static uint16_t by_map[MAPS][MAX_ROWS];
+    unsigned counts[MAPS] = { 0 }, used = 0;
     g_assert(insn_row_count <= MAX_ROWS);
-    for (unsigned n = 0; n < insn_row_count; n++)
+    for (unsigned n = 0; n < insn_row_count; n++) {
+        unsigned map = row_map(&insn_rows[n]);
         tables.plans[n] = make_plan(&insn_rows[n]);
+        by_map[map][counts[map]++] = n;
+    }
     for (unsigned at = 0; at < 2 * MAPS * 256; at++) {
-        unsigned mode64 = at / 256 / MAPS, map = at / 256 % MAPS, opcode = at % 256;
-        uint16_t rows[MAX_ROWS];
-        unsigned count = 0;
-        for (unsigned n = 0; n < insn_row_count; n++)
-            if (row_at(&insn_rows[n], mode64, map, opcode))
-                rows[count++] = n;
-        for (unsigned prefix = 0; prefix < 4; prefix++) {
-            struct slot *s = &tables.slots[mode64][map][opcode][prefix];
-            s->first = used;
-            for (unsigned k = 0; k < count; k++) {
-                if (!prefix_fits(insn_rows[rows[k]].prefix, prefix))
-                    continue;
-                g_assert(used < MAX_CANDIDATES && s->count < 255);
-                tables.candidates[used++] = make_candidate(rows[k], mode64);
-                s->count++;
-                g_assert(s->count == 1 || s->modrm == !!(insn_rows[rows[k]].attr & ROW_MODRM));
-                s->modrm = insn_rows[rows[k]].attr & ROW_MODRM;
+        unsigned mode64 = at / 256 / MAPS, map = at / 256 % MAPS, opcode = at % 256, count = 0;
+        uint16_t rows[256];
+        for (unsigned k = 0; k < counts[map]; k++)
+            if (row_at(by_map[map][k], mode64, opcode)) {
+                g_assert(count < G_N_ELEMENTS(rows));
+                rows[count++] = by_map[map][k];
             }
-        }
+        used = build_slots(tables.slots[mode64][map][opcode], rows, count, mode64, used);
     }
 }
 
