@@ -97,9 +97,10 @@ static void leaf_4(const struct cpu_model *m, uint32_t subleaf, uint32_t out[4])
 
 static void leaf_7(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
-    if (subleaf != 0)
+    add_features(cpu->model, 7, subleaf, out);
+    if (subleaf)
         return;
-    add_features(cpu->model, 7, 0, out);
+    out[EAX] = 2; /* the last subleaf */
     if (cpu->cr4 & CR4_PKE)
         out[ECX] |= 1u << 4; /* OSPKE */
 }

@@ -70,6 +70,7 @@ enum {
 #define FEATURE_CONTROL_LOCK 1u
 #define SPEC_CTRL_IBRS 1u
 #define SPEC_CTRL_STIBP 2u
+#define SPEC_CTRL_BHI_DIS_S (1u << 10)
 #define DEBUGCTL_LBR 1u
 #define DEBUGCTL_BTF 2u
 
@@ -84,6 +85,8 @@ enum {
 
 /*
  * ARCH_CAPABILITIES: none of the known leaks through speculation exists in an emulator, and eIBRS spares Linux its retpolines.
+ * (It does not believe BHI_NO but runs a long loop at each system call, unless SPEC_CTRL has the bit that the feature BHI_CTRL
+ * brings.)
  * RDCL_NO, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO,
  * GDS_NO, RFDS_NO, ITS_NO.
  */
@@ -144,7 +147,7 @@ static const struct plain_msr plain_msrs[] = {
     PLAIN(MSR_FS_BASE, seg[SEG_FS].base, LM, CANONICAL, 0),
     PLAIN(MSR_GS_BASE, seg[SEG_GS].base, LM, CANONICAL, 0),
     PLAIN(MSR_KERNEL_GS_BASE, kernel_gs_base, LM, CANONICAL, 0),
-    PLAIN(MSR_SPEC_CTRL, spec_ctrl, SPEC_CTRL, MASK, SPEC_CTRL_IBRS | SPEC_CTRL_STIBP),
+    PLAIN(MSR_SPEC_CTRL, spec_ctrl, SPEC_CTRL, MASK, SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_BHI_DIS_S),
     PLAIN(MSR_DEBUGCTL, debugctl, NONE, MASK, DEBUGCTL_LBR | DEBUGCTL_BTF),
     PLAIN(MSR_XSS, xss, XSAVES, MASK, 0),
     PLAIN(MSR_PAT, pat, PAT, PAT, 0),
@@ -190,7 +193,10 @@ static bool types_valid(uint64_t value, bool pat)
 static bool plain_accepts(const struct cpu *cpu, const struct plain_msr *p, uint64_t value)
 {
     switch (p->check) {
-    case CHECK_MASK: return !(value & ~p->mask) && (p->msr != MSR_MTRR_DEF_TYPE || type_valid((uint8_t)value));
+    case CHECK_MASK:
+        if (p->msr == MSR_SPEC_CTRL && value & SPEC_CTRL_BHI_DIS_S && !cpu_has(cpu, FEAT_BHI_CTRL))
+            return false;
+        return !(value & ~p->mask) && (p->msr != MSR_MTRR_DEF_TYPE || type_valid((uint8_t)value));
     case CHECK_CANONICAL: {
         unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
         return (uint64_t)((int64_t)(value << shift) >> shift) == value;

@@ -155,7 +155,7 @@ static void test_system(void)
     no_write(0x1d9, 1 << 15);
     keeps(0xda0, 0);
     no_write(0xda0, 0x100);
-    keeps(0x48, 1);
+    keeps(0x48, 1 | 1 << 10);
     no_write(0x48, 4);
     set(0x49, 1);
     no_read(0x49);
@@ -191,6 +191,9 @@ static void test_system(void)
     vm_unlock();
     g_assert_cmphex(get(0x277), ==, 0x0007040600070406);
     g_assert_cmphex(get(0xc0000082), ==, 0);
+    end();
+    begin("max,-bhi-ctrl");
+    no_write(0x48, 1 << 10);
     end();
 }
 
