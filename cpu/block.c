@@ -277,6 +277,12 @@ static bool decode_next(struct fetch *f, unsigned at, struct insn *i)
     return true;
 }
 
+/* A repeated string instruction may stay where it is to let an interrupt in: it sets RIP. */
+static bool is_repeated(const struct insn *i)
+{
+    return insn_row(i)->attr & (ROW_REP | ROW_REPZ) && i->flags & (INSN_REP | INSN_REPNE);
+}
+
 static void log_block(const struct cpu *cpu, const struct fetch *f)
 {
     GString *s = g_string_new(NULL);
@@ -321,7 +327,7 @@ static struct block *decode_block(struct cpu *cpu, struct fetch *f, bool one)
         if (i->base == R_RIP)
             i->disp += at;
         b->count++;
-        if (i->fn || insn_row(i)->end != END_NONE)
+        if (i->fn || insn_row(i)->end != END_NONE || is_repeated(i))
             break;
     }
     b->bytes = at;

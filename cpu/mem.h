@@ -21,7 +21,7 @@ uint64_t seg_linear_slow(struct cpu *cpu, unsigned seg, uint64_t offset, unsigne
  * Linear address of `size` bytes at seg:offset. In 64-bit mode non-canonical addresses pass here and are found on the
  * TLB miss, with #SS or #GP by segment.
  */
-static inline uint64_t seg_linear(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool write)
+static G_ALWAYS_INLINE inline uint64_t seg_linear(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool write)
 {
     const struct segment *s = &cpu->seg[seg];
     if (G_LIKELY(cpu->code_size == 3))
@@ -83,7 +83,7 @@ static inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
 /* --- Fast path, by linear address ----------------------------------------------------------------------------------- */
 
 #define MEM_ACCESSORS(bits, type, from_le) \
-    static inline type mem_load##bits(struct cpu *cpu, uint64_t addr, unsigned seg) \
+    static G_ALWAYS_INLINE inline type mem_load##bits(struct cpu *cpu, uint64_t addr, unsigned seg) \
     { \
         const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)]; \
         if (G_LIKELY(addr - e->tag_read <= PAGE_SIZE - sizeof(type))) { \
@@ -93,7 +93,7 @@ static inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
         } \
         return (type)mem_load_slow(cpu, addr, sizeof(type), seg); \
     } \
-    static inline void mem_store##bits(struct cpu *cpu, uint64_t addr, type value, unsigned seg) \
+    static G_ALWAYS_INLINE inline void mem_store##bits(struct cpu *cpu, uint64_t addr, type value, unsigned seg) \
     { \
         const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)]; \
         if (G_LIKELY(addr - e->tag_write <= PAGE_SIZE - sizeof(type))) { \
@@ -111,7 +111,7 @@ MEM_ACCESSORS(64, uint64_t, GUINT64_FROM_LE)
 #undef MEM_ACCESSORS
 #undef MEM_SAME
 
-static inline uint64_t mem_load(struct cpu *cpu, uint64_t addr, unsigned osize, unsigned seg)
+static G_ALWAYS_INLINE inline uint64_t mem_load(struct cpu *cpu, uint64_t addr, unsigned osize, unsigned seg)
 {
     switch (osize) {
     case 0: return mem_load8(cpu, addr, seg);
@@ -121,7 +121,7 @@ static inline uint64_t mem_load(struct cpu *cpu, uint64_t addr, unsigned osize, 
     }
 }
 
-static inline void mem_store(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned osize, unsigned seg)
+static G_ALWAYS_INLINE inline void mem_store(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned osize, unsigned seg)
 {
     switch (osize) {
     case 0: mem_store8(cpu, addr, value, seg); break;
@@ -134,7 +134,7 @@ static inline void mem_store(struct cpu *cpu, uint64_t addr, uint64_t value, uns
 /* --- Operands of an instruction ----------------------------------------------------------------------------------------- */
 
 /* Offset of the memory operand within its segment, truncated to the address size. */
-static inline uint64_t insn_ea(const struct cpu *cpu, const struct insn *i)
+static G_ALWAYS_INLINE inline uint64_t insn_ea(const struct cpu *cpu, const struct insn *i)
 {
     uint64_t ea = cpu->r[i->base] + (cpu->r[i->index] << i->scale) + i->disp;
     if (G_LIKELY(i->asize == 3))
@@ -143,13 +143,13 @@ static inline uint64_t insn_ea(const struct cpu *cpu, const struct insn *i)
 }
 
 /* Linear address of the memory operand, of `size` bytes, after the segment checks. */
-static inline uint64_t insn_linear(struct cpu *cpu, const struct insn *i, unsigned size, bool write)
+static G_ALWAYS_INLINE inline uint64_t insn_linear(struct cpu *cpu, const struct insn *i, unsigned size, bool write)
 {
     return seg_linear(cpu, i->seg, insn_ea(cpu, i), size, write);
 }
 
 /* General registers by operand size (log2). A 32-bit write clears the upper half; AH..BH are R_HIGH_BYTE + n. */
-static inline uint64_t reg_get(const struct cpu *cpu, unsigned r, unsigned osize)
+static G_ALWAYS_INLINE inline uint64_t reg_get(const struct cpu *cpu, unsigned r, unsigned osize)
 {
     switch (osize) {
     case 0: return r & R_HIGH_BYTE ? (uint8_t)(cpu->r[r & 3] >> 8) : (uint8_t)cpu->r[r];
@@ -159,7 +159,7 @@ static inline uint64_t reg_get(const struct cpu *cpu, unsigned r, unsigned osize
     }
 }
 
-static inline void reg_set(struct cpu *cpu, unsigned r, uint64_t v, unsigned osize)
+static G_ALWAYS_INLINE inline void reg_set(struct cpu *cpu, unsigned r, uint64_t v, unsigned osize)
 {
     switch (osize) {
     case 0:
@@ -175,14 +175,14 @@ static inline void reg_set(struct cpu *cpu, unsigned r, uint64_t v, unsigned osi
 }
 
 /* The ModRM operand, register or memory; `mem` is a constant in each form of a handler. */
-static inline uint64_t rm_get(struct cpu *cpu, const struct insn *i, unsigned osize, bool mem)
+static G_ALWAYS_INLINE inline uint64_t rm_get(struct cpu *cpu, const struct insn *i, unsigned osize, bool mem)
 {
     if (mem)
         return mem_load(cpu, insn_linear(cpu, i, 1u << osize, false), osize, i->seg);
     return reg_get(cpu, i->rm, osize);
 }
 
-static inline void rm_set(struct cpu *cpu, const struct insn *i, uint64_t v, unsigned osize, bool mem)
+static G_ALWAYS_INLINE inline void rm_set(struct cpu *cpu, const struct insn *i, uint64_t v, unsigned osize, bool mem)
 {
     if (mem)
         mem_store(cpu, insn_linear(cpu, i, 1u << osize, true), v, osize, i->seg);
