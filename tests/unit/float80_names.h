@@ -32,3 +32,11 @@
 #define float80_unsupported F80(unsupported)
 #define float80_is_nan F80(is_nan)
 #define float80_is_denormal F80(is_denormal)
+/* Inside the portable one. */
+#define soft_unpack F80(soft_unpack)
+#define soft_round F80(soft_round)
+#define soft_pack F80(soft_pack)
+#define soft_nan F80(soft_nan)
+#define soft_nan1 F80(soft_nan1)
+#define u128_mul F80(u128_mul)
+#define u128_div F80(u128_div)
