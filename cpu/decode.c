@@ -2,8 +2,8 @@
  * Instruction decoder: bytes to struct insn, by the rows of cpu/insn.def. Intel SDM volume 2, chapter 2 and appendix A.
  *
  * Built once from the rows: for each (64-bit mode or not, opcode map, opcode, mandatory prefix) the short list of rows
- * that can match, each with a mask and value over ModRM, VEX.W, VEX.L, REX.B and vvvv; and for each row a plan that tells
- * what follows the opcode. Decoding is then: prefixes, opcode, list, memory operand, immediates.
+ * that can match, each with a mask and value over ModRM, VEX.W, VEX.L, REX.B and vvvv; and for each row a plan that
+ * tells what follows the opcode. Decoding is then: prefixes, opcode, list, memory operand, immediates.
  *
  * Where Intel and AMD differ Intel is followed: near branches ignore 66 in 64-bit mode, LOCK MOV CR0 is not CR8.
  * EVEX and XOP are not decoded (BOUND and POP in their place, else #UD).
@@ -22,7 +22,7 @@
 #define WINDOW 40
 #define MAPS MAP_X87 /* x87 rows are in the one-byte map, under D8..DF */
 
-/* --- Plans and lists -------------------------------------------------------------------------------------------- */
+/* --- Plans and lists ------------------------------------------------------------------------------------------ */
 
 enum size_class { SIZE_V, SIZE_Z, SIZE_Y, SIZE_N, SIZE_B, SIZE_W, SIZE_D, SIZE_Q };
 
@@ -31,7 +31,7 @@ enum size_class { SIZE_V, SIZE_Z, SIZE_Y, SIZE_N, SIZE_B, SIZE_W, SIZE_D, SIZE_Q
 #define HAS_MOFFS (1u << 1)
 #define HAS_IMM8 (1u << 2)
 #define HAS_IMM8_SIGNED (1u << 3)
-#define HAS_IMM16 (1u << 4)  /* with HAS_IMM8 it comes first (ENTER) */
+#define HAS_IMM16 (1u << 4) /* with HAS_IMM8 it comes first (ENTER) */
 #define HAS_IMM_Z (1u << 5)
 #define HAS_IMM_V (1u << 6)
 #define HAS_REL8 (1u << 7)
@@ -45,21 +45,21 @@ enum size_class { SIZE_V, SIZE_Z, SIZE_Y, SIZE_N, SIZE_B, SIZE_W, SIZE_D, SIZE_Q
 #define SMALL_REG (1u << 13) /* ModRM.reg is one of eight whatever REX.R says */
 #define SMALL_RM (1u << 14)
 #define OPCODE_REG (1u << 15)
-#define WIDE (1u << 16)      /* VEX.L chooses between 128 and 256 bit */
-#define DEST_RM (1u << 17)   /* legacy SSE and MMX: the destination is ModRM.rm */
+#define WIDE (1u << 16)    /* VEX.L chooses between 128 and 256 bit */
+#define DEST_RM (1u << 17) /* legacy SSE and MMX: the destination is ModRM.rm */
 #define IMPLIED_MEM (1u << 18)
-#define CHECKED (1u << 19)   /* register numbers need a look: check_registers() */
+#define CHECKED (1u << 19) /* register numbers need a look: check_registers() */
 
 struct plan {
-    uint32_t attr;   /* of the row */
-    uint32_t has;    /* bits above */
-    uint8_t size;    /* enum size_class */
-    uint8_t prefix;  /* enum insn_prefix */
-    uint8_t base;    /* IMPLIED_MEM: register */
-    uint8_t seg;     /* IMPLIED_MEM: SEG_ES cannot be overridden; SEG_DS can */
-    uint8_t reg;     /* fixed segment register operand */
-    bool by_vl;      /* the handler is chosen by vl */
-    bool by_osize;   /* the handler is chosen by osize */
+    uint32_t attr;  /* of the row */
+    uint32_t has;   /* bits above */
+    uint8_t size;   /* enum size_class */
+    uint8_t prefix; /* enum insn_prefix */
+    uint8_t base;   /* IMPLIED_MEM: register */
+    uint8_t seg;    /* IMPLIED_MEM: SEG_ES cannot be overridden; SEG_DS can */
+    uint8_t reg;    /* fixed segment register operand */
+    bool by_vl;     /* the handler is chosen by vl */
+    bool by_osize;  /* the handler is chosen by osize */
 };
 
 /* What a row asks for, over one word. */
@@ -90,7 +90,6 @@ static struct {
 } tables; /* constant once built */
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
-
 static bool is_gpr_method(unsigned m)
 {
     return m == METHOD_E || m == METHOD_G || m == METHOD_R || m == METHOD_B || m == METHOD_M || m == METHOD_Z;
@@ -100,8 +99,8 @@ static bool is_gpr_method(unsigned m)
 static enum size_class row_size(const struct insn_row *row)
 {
     static const uint8_t rank[][2] = {
-        [TYPE_b] = { 3, SIZE_B }, [TYPE_v] = { 3, SIZE_V }, [TYPE_z] = { 3, SIZE_Z }, [TYPE_n] = { 3, SIZE_N },
-        [TYPE_y] = { 2, SIZE_Y }, [TYPE_w] = { 1, SIZE_W }, [TYPE_d] = { 1, SIZE_D }, [TYPE_q] = { 1, SIZE_Q },
+        [TYPE_b] = { 3, SIZE_B },  [TYPE_v] = { 3, SIZE_V },  [TYPE_z] = { 3, SIZE_Z }, [TYPE_n] = { 3, SIZE_N },
+        [TYPE_y] = { 2, SIZE_Y },  [TYPE_w] = { 1, SIZE_W },  [TYPE_d] = { 1, SIZE_D }, [TYPE_q] = { 1, SIZE_Q },
         [TYPE_db] = { 1, SIZE_D }, [TYPE_dw] = { 1, SIZE_D }, [TYPE_qd] = { 0, 0 },
     };
     unsigned best = 0;
@@ -125,8 +124,11 @@ static uint32_t operand_needs(const struct operand_info *o)
     bool byte = o->type == TYPE_b;
     switch (o->method) {
     case METHOD_I:
-        return o->type == TYPE_b ? HAS_IMM8 : o->type == TYPE_bs ? HAS_IMM8_SIGNED : o->type == TYPE_w ? HAS_IMM16
-             : o->type == TYPE_z ? HAS_IMM_Z : HAS_IMM_V;
+        return o->type == TYPE_b    ? HAS_IMM8
+               : o->type == TYPE_bs ? HAS_IMM8_SIGNED
+               : o->type == TYPE_w  ? HAS_IMM16
+               : o->type == TYPE_z  ? HAS_IMM_Z
+                                    : HAS_IMM_V;
     case METHOD_J: return byte ? HAS_REL8 : HAS_REL_Z;
     case METHOD_A: return HAS_FAR;
     case METHOD_O: return HAS_MOFFS;
@@ -153,9 +155,9 @@ static uint32_t operand_needs(const struct operand_info *o)
 
 static bool is_wide(const struct operand_info *o)
 {
-    return o->method != METHOD_I && (o->type == TYPE_x || o->type == TYPE_ps || o->type == TYPE_pd ||
-                                     o->type == TYPE_qq || o->type == TYPE_xh || o->type == TYPE_xq ||
-                                     o->type == TYPE_xe);
+    return o->method != METHOD_I &&
+           (o->type == TYPE_x || o->type == TYPE_ps || o->type == TYPE_pd || o->type == TYPE_qq || o->type == TYPE_xh ||
+            o->type == TYPE_xq || o->type == TYPE_xe);
 }
 
 static void plan_implied_memory(struct plan *p, unsigned method)
@@ -194,8 +196,7 @@ static struct plan make_plan(const struct insn_row *row)
 static bool uses_gpr(const struct insn_row *row)
 {
     for (int k = 0; k < 4; k++)
-        if (is_gpr_method(operand_info[row->operands[k]].method) &&
-            operand_info[row->operands[k]].method != METHOD_M)
+        if (is_gpr_method(operand_info[row->operands[k]].method) && operand_info[row->operands[k]].method != METHOD_M)
             return true;
     return false;
 }
@@ -250,8 +251,7 @@ static bool row_at(unsigned n, bool mode64, unsigned opcode)
 {
     const struct insn_row *row = &insn_rows[n];
     bool eight = tables.plans[n].has & OPCODE_REG;
-    return !(row->attr & (mode64 ? ROW_NO_64 : ROW_64_ONLY)) &&
-           (eight ? opcode & ~7u : opcode) == row->opcode;
+    return !(row->attr & (mode64 ? ROW_NO_64 : ROW_64_ONLY)) && (eight ? opcode & ~7u : opcode) == row->opcode;
 }
 
 /* Lists the rows of one opcode, in the table's order, for each prefix. `used`: candidates so far. */
@@ -296,18 +296,18 @@ static void build_tables(void)
     }
 }
 
-/* --- Prefixes and opcode ------------------------------------------------------------------------------------------ */
+/* --- Prefixes and opcode -------------------------------------------------------------------------------------- */
 
 struct decoder {
     const uint8_t *p; /* next byte */
     struct insn *i;
     uint8_t code_size;
-    uint8_t rex;      /* the REX byte; VEX: its R, X, B, W in the same places */
+    uint8_t rex; /* the REX byte; VEX: its R, X, B, W in the same places */
     uint8_t modrm;
     uint8_t override; /* segment prefix, or SEG_COUNT */
     uint8_t rep;      /* 0, or prefix index 2 (F3) or 3 (F2), the last one */
     bool opsize, asize, lock;
-    uint8_t vvvv;     /* decoded: 0..15; 0 without VEX */
+    uint8_t vvvv; /* decoded: 0..15; 0 without VEX */
     bool vex_l;
     uint8_t map, opcode;
 };
@@ -429,7 +429,7 @@ static int find_row(struct decoder *d, unsigned prefix)
     return -1;
 }
 
-/* --- Operands -------------------------------------------------------------------------------------------------------- */
+/* --- Operands ------------------------------------------------------------------------------------------------- */
 
 static void set_seg(struct decoder *d, bool stack)
 {
@@ -568,7 +568,7 @@ static bool check_registers(const struct insn *i, const struct insn_row *row)
     return true;
 }
 
-/* --- Sizes ------------------------------------------------------------------------------------------------------------ */
+/* --- Sizes ---------------------------------------------------------------------------------------------------- */
 
 /* The operand size attribute, log2: 1, 2 or 3. */
 static unsigned effective_size(const struct decoder *d, const struct plan *p)
@@ -598,7 +598,7 @@ static unsigned address_size(const struct decoder *d)
     return (d->code_size == 1) != d->asize ? 1 : 2;
 }
 
-/* --- All together -------------------------------------------------------------------------------------------------------- */
+/* --- All together --------------------------------------------------------------------------------------------- */
 
 static unsigned prefix_flags(const struct decoder *d, const struct plan *p)
 {

@@ -20,8 +20,9 @@ typedef void op_fn(struct cpu *cpu, const struct insn *i);
 
 /*
  * All forms of one operation: v[size][mem][dead].
- *   size  operand size, log2 of bytes: 0..3 for 8..64 bit. Vector operations: by vl, 0 for 128 and 1 for 256 bit.
- *   mem   1 if the ModRM operand is in memory
+ *   size  operand size, log2 of bytes: 0..3 for 8..64 bit. Rows with a vector or MMX operand: by vl, 0 for 128 bit,
+ *         scalar and MMX, 1 for 256 bit (a general register operand's size is in i->osize). x87: always 0.
+ *   mem   1 if INSN_MEM
  *   dead  1 if no arithmetic flag that it writes is read before it is written again
  * Forms that are alike hold the same pointer; a form that no row can reach is NULL.
  */
@@ -42,9 +43,10 @@ struct op {
 
 struct insn {
     op_fn *fn;     /* chosen from row->op by size, mem and dead */
-    uint64_t imm;  /* immediate, sign-extended as the row says; far pointer: offset | selector << 32; moffs: in disp64; x87: the
-                    * opcode as the unit remembers it, 11 bits */
-    int64_t disp;  /* displacement; RIP-relative: plus `end`, so that r[R_RIP] + disp is the address; branch: relative */
+    uint64_t imm;  /* immediate, sign-extended as the row says; far pointer: offset | selector << 32; ENTER: size |
+                    * level << 32; x87: the opcode as the unit remembers it, 11 bits */
+    int64_t disp;  /* displacement; RIP-relative: plus `end`, so that r[R_RIP] + disp is the address; branch: relative;
+                    * moffs: the offset */
     uint16_t row;  /* index in insn_rows */
     uint16_t end;  /* offset of the next instruction from the start of the block */
     uint8_t len;
@@ -54,8 +56,8 @@ struct insn {
     uint8_t base, index, scale; /* enum gpr (R_ZERO: none) and shift 0..3 */
     uint8_t reg;   /* ModRM.reg with REX.R / VEX.R; for an 8-bit operand AH..BH are R_HIGH_BYTE + 0..3 */
     uint8_t rm;    /* ModRM.rm with REX.B, likewise; opcode register for +r forms */
-    uint8_t vvvv;  /* VEX.vvvv; for a legacy SSE form with two operands: equal to reg (the destination is a source) */
-    uint8_t is4;   /* register in imm8[7:4] */
+    uint8_t vvvv;  /* VEX.vvvv; legacy forms: equal to reg (the destination is a source), to rm for shifts by imm8 */
+    uint8_t is4;   /* register in imm8[7:4]; legacy forms with XMM0: 0 */
     uint8_t vl;    /* 0: 128 bit or scalar, 1: 256 bit */
     uint16_t flags; /* INSN_* */
 };

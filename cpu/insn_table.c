@@ -81,7 +81,8 @@ enum {
 
 const struct insn_row insn_rows[] = {
 #define INSN(name, mn, map, opcode, pfx, sel, a, b, c, d, feature, flags, end, attr) \
-    { mn, &op_##name, MAP_##map, opcode, PFX_##pfx, (sel) >= 0xc0 ? ((sel) >> 3) & 7 : (sel), (sel) >= 0xc0 ? (sel) : -1, \
+    { mn, &op_##name, MAP_##map, opcode, PFX_##pfx, \
+      (sel) >= 0xc0 ? ((sel) >> 3) & 7 : (sel), (sel) >= 0xc0 ? (sel) : -1, \
       { OPERAND_##a, OPERAND_##b, OPERAND_##c, OPERAND_##d }, FEAT_##feature, END_##end, \
       (attr) | IMPLIED(a, b, c, d) | SEL_IMPLIED(sel) | VVVV_RULE(MAP_##map, IMPLIED(a, b, c, d)), FL_##flags },
 #include "cpu/insn.def"

@@ -1,6 +1,6 @@
 /*
- * What the decoder fills in, by hand: the conventions of struct insn that handlers rely on, lengths at the limit, and what
- * capstone knows nothing of. Also: the rows are consistent, and the disassembly printer prints.
+ * What the decoder fills in, by hand: the conventions of struct insn that handlers rely on, lengths at the limit, and
+ * what capstone knows nothing of. Also: the rows are consistent, and the disassembly printer prints.
  */
 #include "cpu/disas.h"
 #include "cpu/insn.h"
@@ -46,8 +46,12 @@ static char *describe(const uint8_t *bytes, unsigned n, unsigned code_size, bool
     GString *s = g_string_new(NULL);
     g_string_append_printf(s, "%s %u o%u a%u", insn_row(&i)->mnemonic, i.len, i.osize, i.asize);
     if (i.flags & INSN_MEM)
-        g_string_append_printf(s, " %s:%s+%s<<%u", segs[i.seg], reg_name(i.base, base), reg_name(i.index, index), i.scale);
-    const struct { const char *name; uint64_t value; } fields[] = {
+        g_string_append_printf(s, " %s:%s+%s<<%u", segs[i.seg], reg_name(i.base, base), reg_name(i.index, index),
+                               i.scale);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {
         { "disp", i.disp }, { "imm", i.imm }, { "reg", i.reg }, { "rm", i.flags & INSN_MEM ? 0 : i.rm },
         { "vvvv", i.vvvv }, { "is4", i.is4 }, { "vl", i.vl },
     };

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-/* --- Prefixes, read independently of the decoder ------------------------------------------------------------------------ */
+/* --- Prefixes, read independently of the decoder -------------------------------------------------------------- */
 
 struct prefixes {
     uint8_t seg, rep, rex; /* the ones in force, or 0 */
@@ -64,7 +64,7 @@ static const struct insn_row *decode(const struct compared *x, const uint8_t *by
     return decode_insn(bytes, DECODE_BYTES, mode, &i) == DECODE_OK ? insn_row(&i) : NULL;
 }
 
-/* --- Prefix order and meaning ---------------------------------------------------------------------------------------------- */
+/* --- Prefix order and meaning --------------------------------------------------------------------------------- */
 
 static bool rewrite_order(const struct compared *x, uint8_t out[DECODE_BYTES], unsigned *code_size)
 {
@@ -236,7 +236,7 @@ static bool has_idle_rep(const struct compared *x)
     return x->insn.flags & (INSN_REP | INSN_REPNE) && !(x->row->attr & (ROW_REP | ROW_REPZ));
 }
 
-/* --- Opcodes ------------------------------------------------------------------------------------------------------------------ */
+/* --- Opcodes -------------------------------------------------------------------------------------------------- */
 
 static bool is_0f(const struct compared *x, unsigned first, unsigned last)
 {
@@ -333,14 +333,14 @@ static bool rewrite_as_imul(const struct compared *x, uint8_t out[DECODE_BYTES],
     return false;
 }
 
-/* --- Operands ------------------------------------------------------------------------------------------------------------------ */
+/* --- Operands ------------------------------------------------------------------------------------------------- */
 
 /* Branch targets: capstone cuts them to 16 bits in the wrong cases. */
 static bool is_branch_target(const struct compared *x)
 {
     const cs_x86 *d = &x->cs->detail->x86;
-    return operand_info[x->row->operands[0]].method == METHOD_J && d->op_count == 1 && d->operands[0].type == X86_OP_IMM &&
-           ((d->operands[0].imm ^ (x->insn.disp + x->insn.len)) & 0xffff) == 0;
+    return operand_info[x->row->operands[0]].method == METHOD_J && d->op_count == 1 &&
+           d->operands[0].type == X86_OP_IMM && ((d->operands[0].imm ^ (x->insn.disp + x->insn.len)) & 0xffff) == 0;
 }
 
 /* XCHG +r: capstone names the accumulator first. */
@@ -438,9 +438,10 @@ const struct accept accept_table[] = {
     { ONLY_THEY, "VEX with a reserved W, L, vvvv or prefix is #UD; capstone ignores it", .applies = has_reserved_vex },
     { ONLY_THEY, "gather with equal registers or without SIB is #UD; capstone ignores it", .applies = is_bad_gather },
     { ONLY_THEY, "VMX, SMX, SGX, SVM, TSX, SSE4a, MPX, CET, PadLock and others that we do not model",
-      .names = "vmread vmwrite vmptrld vmptrst vmclear vmxon vmlaunch vmresume vmxoff vmfunc invept invvpid getsec encls "
-               "enclu vmrun vmload vmsave stgi clgi skinit invlpga femms xabort xbegin xend xtest extrq insertq movntss "
-               "movntsd xcryptcbc xcryptcfb xcryptctr xcryptecb xcryptofb xsha1 xsha256 xstore xstorerng montmul" },
+      .names =
+          "vmread vmwrite vmptrld vmptrst vmclear vmxon vmlaunch vmresume vmxoff vmfunc invept invvpid getsec encls "
+          "enclu vmrun vmload vmsave stgi clgi skinit invlpga femms xabort xbegin xend xtest extrq insertq movntss "
+          "movntsd xcryptcbc xcryptcfb xcryptctr xcryptecb xcryptofb xsha1 xsha256 xstore xstorerng montmul" },
     { ONLY_WE, "hint space 0F 0D, 0F 18 to 0F 1F that capstone does not know", .names = "nop endbr64 endbr32",
       .rewrite = rewrite_as_imul, .other_row = true },
     { OPERANDS, "the same: size, ModRM.reg", .names = "nop", .rewrite = rewrite_as_imul, .other_row = true },

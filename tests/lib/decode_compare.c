@@ -46,7 +46,8 @@ static unsigned skip_prefixes(const uint8_t *bytes, unsigned code_size)
 /* Capstone puts lock and rep before the name. */
 static const char *bare_mnemonic(const char *s)
 {
-    static const char *const words[] = { "lock ", "rep ", "repe ", "repz ", "repne ", "repnz ", "xacquire ", "xrelease ", "bnd ", "notrack " };
+    static const char *const words[] = { "lock ",  "rep ",      "repe ",     "repz ", "repne ",
+                                         "repnz ", "xacquire ", "xrelease ", "bnd ",  "notrack " };
     bool again = true;
     while (again) {
         again = false;
@@ -85,15 +86,16 @@ static void report(struct compare *c, const struct compared *x)
     for (unsigned k = 0; k < DECODE_BYTES; k++)
         printf(" %02x", x->bytes[k]);
     if (x->row)
-        printf(" | %u %s osize %u asize %u seg %u reg %u rm %u vvvv %u base %u index %u", x->insn.len,
-               x->row->mnemonic, x->insn.osize, x->insn.asize, x->insn.seg, x->insn.reg, x->insn.rm, x->insn.vvvv,
-               x->insn.base, x->insn.index);
+        printf(" | %u %s osize %u asize %u seg %u reg %u rm %u vvvv %u base %u index %u", x->insn.len, x->row->mnemonic,
+               x->insn.osize, x->insn.asize, x->insn.seg, x->insn.reg, x->insn.rm, x->insn.vvvv, x->insn.base,
+               x->insn.index);
     if (x->cs)
         printf(" | %u %s %s", x->cs->size, x->cs->mnemonic, x->cs->op_str);
     printf("\n");
 }
 
-void compare_decode(struct compared *x, csh handle, cs_insn *insn, const uint8_t bytes[DECODE_BYTES], unsigned code_size)
+void compare_decode(struct compared *x, csh handle, cs_insn *insn, const uint8_t bytes[DECODE_BYTES],
+                    unsigned code_size)
 {
     struct decode_mode mode = { .code_size = code_size, .protected_mode = true };
     const uint8_t *p = bytes;
@@ -124,7 +126,8 @@ static bool same_insn(const struct accept *a, const struct compared *x, const st
 }
 
 /* Is the rewritten form seen alike, at least after differences that need no rewriting? */
-static bool rewritten_matches(struct compare *c, const struct accept *a, const struct compared *x, const struct compared *y)
+static bool rewritten_matches(struct compare *c, const struct accept *a, const struct compared *x,
+                              const struct compared *y)
 {
     bool alike = y->difference == DIFFER_NOT;
     for (unsigned k = 0; k < accept_count && !alike; k++)
@@ -176,7 +179,8 @@ bool compare_one(struct compare *c, const uint8_t bytes[DECODE_BYTES], unsigned 
 void compare_report(const struct compare *c)
 {
     printf("# %" G_GUINT64_FORMAT " encodings, %" G_GUINT64_FORMAT " of them instructions, %" G_GUINT64_FORMAT
-           " seen alike\n", c->count, c->decoded, c->equal);
+           " seen alike\n",
+           c->count, c->decoded, c->equal);
     for (unsigned k = 0; k < accept_count; k++)
         printf("# %10" G_GUINT64_FORMAT " accepted: %s\n", c->accepted[k], accept_table[k].cause);
     fflush(stdout);

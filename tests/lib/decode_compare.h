@@ -19,7 +19,7 @@
 /* In what the two differ; the first that applies. */
 enum difference {
     DIFFER_NOT,
-    DIFFER_ONLY_WE,   /* capstone says: no instruction */
+    DIFFER_ONLY_WE, /* capstone says: no instruction */
     DIFFER_ONLY_THEY,
     DIFFER_LENGTH,
     DIFFER_MNEMONIC,
@@ -54,7 +54,8 @@ bool compare_one(struct compare *c, const uint8_t bytes[DECODE_BYTES], unsigned 
 void compare_report(const struct compare *c);
 
 /* Runs both; `insn` is capstone's room. */
-void compare_decode(struct compared *x, csh handle, cs_insn *insn, const uint8_t bytes[DECODE_BYTES], unsigned code_size);
+void compare_decode(struct compared *x, csh handle, cs_insn *insn, const uint8_t bytes[DECODE_BYTES],
+                    unsigned code_size);
 
 /* --- decode_expect.c --- */
 
@@ -74,8 +75,8 @@ bool expect_word(const char *word, const char *list);
 struct accept {
     enum difference difference;
     const char *cause;
-    const char *names;  /* list of mnemonics; NULL: any */
-    uint8_t from, to;   /* the operands match if one operand code is read as another */
+    const char *names;                         /* list of mnemonics; NULL: any */
+    uint8_t from, to;                          /* the operands match if one operand code is read as another */
     bool (*applies)(const struct compared *x); /* or NULL */
     /* Fills another form that shows the same without the cause; false: there is none. Or NULL. */
     bool (*rewrite)(const struct compared *x, uint8_t bytes[DECODE_BYTES], unsigned *code_size);

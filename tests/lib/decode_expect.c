@@ -5,34 +5,72 @@
 
 #include <string.h>
 
-/* --- Names ---------------------------------------------------------------------------------------------------------- */
+/* --- Names ---------------------------------------------------------------------------------------------------- */
 
 /* Capstone's names where they are not ours: one of several, by size or by taste. */
 static const struct {
     const char *ours, *theirs;
 } aliases[] = {
-    { "cbw", "cbw cwde cdqe" }, { "cwd", "cwd cdq cqo" },
-    { "jb", "jb" }, { "jnb", "jae" }, { "jz", "je" }, { "jnz", "jne" }, { "jbe", "jbe" }, { "jnbe", "ja" },
-    { "jnl", "jge" }, { "jnle", "jg" },
-    { "setnb", "setae" }, { "setz", "sete" }, { "setnz", "setne" }, { "setnbe", "seta" }, { "setnl", "setge" },
+    { "cbw", "cbw cwde cdqe" },
+    { "cwd", "cwd cdq cqo" },
+    { "jb", "jb" },
+    { "jnb", "jae" },
+    { "jz", "je" },
+    { "jnz", "jne" },
+    { "jbe", "jbe" },
+    { "jnbe", "ja" },
+    { "jnl", "jge" },
+    { "jnle", "jg" },
+    { "setnb", "setae" },
+    { "setz", "sete" },
+    { "setnz", "setne" },
+    { "setnbe", "seta" },
+    { "setnl", "setge" },
     { "setnle", "setg" },
-    { "cmovnb", "cmovae" }, { "cmovz", "cmove" }, { "cmovnz", "cmovne" }, { "cmovnbe", "cmova" },
-    { "cmovnl", "cmovge" }, { "cmovnle", "cmovg" },
+    { "cmovnb", "cmovae" },
+    { "cmovz", "cmove" },
+    { "cmovnz", "cmovne" },
+    { "cmovnbe", "cmova" },
+    { "cmovnl", "cmovge" },
+    { "cmovnle", "cmovg" },
     { "jrcxz", "jcxz jecxz jrcxz" },
-    { "movs", "movsb movsw movsd movsq" }, { "cmps", "cmpsb cmpsw cmpsd cmpsq" },
-    { "stos", "stosb stosw stosd stosq" }, { "lods", "lodsb lodsw lodsd lodsq" },
-    { "scas", "scasb scasw scasd scasq" }, { "ins", "insb insw insd" }, { "outs", "outsb outsw outsd" },
-    { "pusha", "pushaw pushal" }, { "popa", "popaw popal" },
-    { "pushf", "pushf pushfd pushfq" }, { "popf", "popf popfd popfq" },
-    { "iret", "iret iretd iretq" }, { "retf", "retf retfq" }, { "sysret", "sysret sysretq" },
-    { "sysexit", "sysexit sysexitq" }, { "xlat", "xlatb" }, { "fwait", "wait" }, { "ud1", "ud2b" },
-    { "jmp", "jmp ljmp" }, { "call", "call lcall" }, { "mov", "mov movabs" },
-    { "fxsave", "fxsave fxsave64" }, { "fxrstor", "fxrstor fxrstor64" }, { "xsave", "xsave xsave64" },
-    { "xrstor", "xrstor xrstor64" }, { "xsaveopt", "xsaveopt xsaveopt64" }, { "xsavec", "xsavec xsavec64" },
-    { "xsaves", "xsaves xsaves64" }, { "xrstors", "xrstors xrstors64" },
-    { "fneni", "feni8087_nop" }, { "fndisi", "fdisi8087_nop" }, { "fnsetpm", "fsetpm" },
-    { "sal", "shl" }, { "movq", "movq movd" }, { "vcvtpd2dq", "vcvtpd2dq vcvtpd2dqx" },
-    { "vcvttpd2dq", "vcvttpd2dq vcvttpd2dqx" }, { "vcvtpd2ps", "vcvtpd2ps vcvtpd2psx" },
+    { "movs", "movsb movsw movsd movsq" },
+    { "cmps", "cmpsb cmpsw cmpsd cmpsq" },
+    { "stos", "stosb stosw stosd stosq" },
+    { "lods", "lodsb lodsw lodsd lodsq" },
+    { "scas", "scasb scasw scasd scasq" },
+    { "ins", "insb insw insd" },
+    { "outs", "outsb outsw outsd" },
+    { "pusha", "pushaw pushal" },
+    { "popa", "popaw popal" },
+    { "pushf", "pushf pushfd pushfq" },
+    { "popf", "popf popfd popfq" },
+    { "iret", "iret iretd iretq" },
+    { "retf", "retf retfq" },
+    { "sysret", "sysret sysretq" },
+    { "sysexit", "sysexit sysexitq" },
+    { "xlat", "xlatb" },
+    { "fwait", "wait" },
+    { "ud1", "ud2b" },
+    { "jmp", "jmp ljmp" },
+    { "call", "call lcall" },
+    { "mov", "mov movabs" },
+    { "fxsave", "fxsave fxsave64" },
+    { "fxrstor", "fxrstor fxrstor64" },
+    { "xsave", "xsave xsave64" },
+    { "xrstor", "xrstor xrstor64" },
+    { "xsaveopt", "xsaveopt xsaveopt64" },
+    { "xsavec", "xsavec xsavec64" },
+    { "xsaves", "xsaves xsaves64" },
+    { "xrstors", "xrstors xrstors64" },
+    { "fneni", "feni8087_nop" },
+    { "fndisi", "fdisi8087_nop" },
+    { "fnsetpm", "fsetpm" },
+    { "sal", "shl" },
+    { "movq", "movq movd" },
+    { "vcvtpd2dq", "vcvtpd2dq vcvtpd2dqx" },
+    { "vcvttpd2dq", "vcvttpd2dq vcvttpd2dqx" },
+    { "vcvtpd2ps", "vcvtpd2ps vcvtpd2psx" },
 };
 
 bool expect_word(const char *word, const char *list)
@@ -64,7 +102,7 @@ bool expect_mnemonic(const struct compared *x)
     return false;
 }
 
-/* --- Registers ------------------------------------------------------------------------------------------------------- */
+/* --- Registers ------------------------------------------------------------------------------------------------ */
 
 static x86_reg gpr(unsigned r, unsigned size)
 {
@@ -87,7 +125,7 @@ static x86_reg seg_reg(unsigned s)
     return s < 6 ? regs[s] : X86_REG_INVALID;
 }
 
-/* --- One operand ------------------------------------------------------------------------------------------------------- */
+/* --- One operand ---------------------------------------------------------------------------------------------- */
 
 /* Size of an operand in bytes; 0: not compared. */
 static unsigned type_bytes(const struct insn *i, unsigned type)
@@ -204,7 +242,7 @@ static bool mem_matches(const struct insn *i, const struct operand_info *o, cons
     const x86_op_mem *m = &op->mem;
     unsigned base = i->base, index = i->index, bytes = type_bytes(i, o->type);
     uint64_t mask = i->asize == 3 ? UINT64_MAX : i->asize == 2 ? UINT32_MAX : 0xffff;
-    x86_reg want_base = base == R_ZERO ? X86_REG_INVALID
+    x86_reg want_base = base == R_ZERO  ? X86_REG_INVALID
                         : base == R_RIP ? (i->asize == 3 ? X86_REG_RIP : X86_REG_EIP)
                                         : gpr(base, i->asize);
     x86_reg want_index = index == R_ZERO ? X86_REG_INVALID : gpr(index, i->asize);
@@ -229,10 +267,15 @@ static bool imm_matches(const struct compared *x, const struct operand_info *o, 
         mask = i->osize == 3 ? UINT64_MAX : i->osize == 2 ? UINT32_MAX : 0xffff;
         want = i->disp + i->len;
         break;
-    case METHOD_FIXED: mask = 0xff; want = 1; break;
+    case METHOD_FIXED:
+        mask = 0xff;
+        want = 1;
+        break;
     default:
-        mask = o->type == TYPE_b ? 0xff : o->type == TYPE_w ? 0xffff
-               : i->osize == 3 ? UINT64_MAX : (UINT64_C(1) << (8 << i->osize)) - 1;
+        mask = o->type == TYPE_b   ? 0xff
+               : o->type == TYPE_w ? 0xffff
+               : i->osize == 3     ? UINT64_MAX
+                                   : (UINT64_C(1) << (8 << i->osize)) - 1;
     }
     return ((op->imm ^ want) & mask) == 0;
 }
@@ -247,7 +290,7 @@ static bool operand_matches(const struct compared *x, unsigned code, const cs_x8
     return op->type == X86_OP_REG && op->reg == operand_reg(&x->insn, o, code);
 }
 
-/* --- All operands ----------------------------------------------------------------------------------------------------- */
+/* --- All operands --------------------------------------------------------------------------------------------- */
 
 static bool far_pointer_matches(const struct compared *x)
 {
