@@ -32,10 +32,10 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "TRAPEZ", "TRAPEZE", 1)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                              0, 0xe0000000, 0xfebfffff, 0, 0x1ec00000,,, HOL0)
             })
-            CreateDWordField (CRES, HOL0._MIN, HMIN)
-            CreateDWordField (CRES, HOL0._LEN, HLEN)
             Method (_CRS, 0, Serialized)
             {
+                CreateDWordField (CRES, ^HOL0._MIN, HMIN)
+                CreateDWordField (CRES, ^HOL0._LEN, HLEN)
                 HMIN = HOLE
                 HLEN = 0xfec00000 - HOLE
                 Return (CRES)
@@ -197,9 +197,9 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "TRAPEZ", "TRAPEZE", 1)
         })
         Method (PSTA, 1) { If (Arg0 & 0x80) { Return (0x9) } Return (0xb) }
         Name (PBUF, ResourceTemplate () { Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 0 } })
-        CreateDWordField (PBUF, 5, PNUM)
         Method (PCRS, 1, Serialized)
         {
+            CreateDWordField (PBUF, 5, PNUM)
             If (Arg0 & 0x80) { PNUM = 0 } Else { PNUM = Arg0 }
             Return (PBUF)
         }
