@@ -2,9 +2,8 @@
  * The local APIC as its processor sees it: struct cpu_apic_ops. See lapic.c.
  *
  * Paravirtual EOI (MSR_KVM_PV_EOI_EN): when an edge-triggered interrupt is acknowledged and no other waits, the guest's
- * flag is set; a guest that finds it set clears it in place of writing EOI. Whenever the APIC is looked at again, by
- * its processor or because there is a new request, the flag is taken back, and if the guest has cleared it the EOI is
- * made good.
+ * flag is set; a guest that finds it set clears it in place of writing EOI. When the guest turns to the APIC again, or
+ * there is a new request, the flag is taken back, and if the guest has cleared it the EOI is made good.
  *
  * These run on the vCPU's thread and take the VM lock.
  */
