@@ -129,7 +129,7 @@ $(B)/trapeze: $(B)/obj/ui/main.o $(LIB) $(B)/link
 	$(say) LINK $@
 	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(LIB) $(B)/link
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(TEST_LIB_OBJS) $(LIB) $(B)/link
 	$(say) LINK $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LIBS)
