@@ -1,6 +1,7 @@
 /*
- * The decoder against capstone on all of opcode maps x opcodes x ModRM x prefixes that select x modes; SIB, displacement
- * and immediate bytes vary from one to the next. Every row of the table must be met, and every accepted difference.
+ * The decoder against capstone on all of opcode maps x opcodes x ModRM x prefixes that select x modes; SIB,
+ * displacement and immediate bytes vary from one to the next. Every row of the table must be met, and every accepted
+ * difference; each form that is decoded must have a handler.
  */
 #include "tests/lib/decode_compare.h"
 
@@ -9,6 +10,7 @@
 static struct compare *c;
 static unsigned bad;
 static bool *met; /* by row */
+static bool *unhandled;
 
 /* Bytes behind ModRM: different each time, the same in each run. */
 static void fill(uint8_t *b, unsigned n)
@@ -26,8 +28,11 @@ static void try(uint8_t bytes[DECODE_BYTES], unsigned n, unsigned code_size)
     struct decode_mode mode = { .code_size = code_size, .protected_mode = true };
     fill(bytes + n, DECODE_BYTES - n);
     bad += !compare_one(c, bytes, code_size);
-    if (decode_insn(bytes, DECODE_BYTES, mode, &i) == DECODE_OK)
-        met[i.row] = true;
+    if (decode_insn(bytes, DECODE_BYTES, mode, &i) != DECODE_OK)
+        return;
+    met[i.row] = true;
+    if (!insn_handler(&i, false) || !insn_handler(&i, true))
+        unhandled[i.row] = true;
 }
 
 /* All opcodes of the four legacy maps with all ModRM bytes, behind these prefixes. */
@@ -52,8 +57,8 @@ static void try_legacy(const char *prefixes, unsigned rex, unsigned code_size)
 
 static void test_legacy(void)
 {
-    static const char *const prefixes[] = { "", "\x66", "\xf3", "\xf2", "\x66\xf3", "\xf2\x66", "\x67", "\xf0",
-                                            "\x2e", "\x64", "\xf0\x66", "\x36\x67\x66" };
+    static const char *const prefixes[] = { "",     "\x66", "\xf3", "\xf2", "\x66\xf3", "\xf2\x66",
+                                            "\x67", "\xf0", "\x2e", "\x64", "\xf0\x66", "\x36\x67\x66" };
     for (unsigned code_size = 1; code_size <= 3; code_size++)
         for (unsigned k = 0; k < G_N_ELEMENTS(prefixes); k++)
             try_legacy(prefixes[k], 0, code_size);
@@ -119,18 +124,33 @@ static void test_all_met(void)
     g_assert_cmpuint(bad, ==, 0);
 }
 
+static void test_all_handled(void)
+{
+    unsigned missing = 0;
+    for (unsigned k = 0; k < insn_row_count; k++)
+        if (unhandled[k]) {
+            g_test_message("row %u, %s, opcode %#x: a form has no handler", k, insn_rows[k].mnemonic,
+                           insn_rows[k].opcode);
+            missing++;
+        }
+    g_assert_cmpuint(missing, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     c = compare_new();
     met = g_new0(bool, insn_row_count);
+    unhandled = g_new0(bool, insn_row_count);
     g_test_add_func("/decode/legacy", test_legacy);
     g_test_add_func("/decode/rex", test_rex);
     g_test_add_func("/decode/vex", test_vex);
     g_test_add_func("/decode/vex2", test_vex2);
     g_test_add_func("/decode/all-met", test_all_met);
+    g_test_add_func("/decode/all-handled", test_all_handled);
     int r = g_test_run();
     compare_free(c);
     g_free(met);
+    g_free(unhandled);
     return r;
 }
