@@ -87,9 +87,9 @@ OP_FORM_ONE(aam)
 
 static void aad_fn(struct cpu *cpu, const struct insn *i)
 {
-    uint8_t al = (uint8_t)(cpu->r[R_RAX] + (cpu->r[R_RAX] >> 8) * i->imm);
+    uint8_t al = (uint8_t)cpu->r[R_RAX], tens = (uint8_t)((cpu->r[R_RAX] >> 8) * i->imm), sum = al + tens;
 
-    reg_set(cpu, R_RAX, al, 1);
-    flags_set_arith(cpu, flags_szp(al, 0));
+    reg_set(cpu, R_RAX, sum, 1);
+    flags_set_arith(cpu, flags_add(al, tens, sum, 0));
 }
 OP_FORM_ONE(aad)

@@ -105,16 +105,16 @@ OP_BODY jrcxz_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
 }
 OP_FORMS_SIZE(jrcxz)
 
-/* Signed index against two bounds in memory, both included. */
+/* Signed index against two bounds in memory, both included. The upper bound is read only if the lower one is kept. */
 OP_BODY bound_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
     unsigned bytes = 1u << size;
     uint64_t addr = insn_linear(cpu, i, 2 * bytes, false);
-    int64_t low = (int64_t)sign_extend(mem_load(cpu, addr, size, i->seg), size);
-    int64_t high = (int64_t)sign_extend(mem_load(cpu, addr + bytes, size, i->seg), size);
     int64_t index = (int64_t)sign_extend(cpu->r[i->reg], size);
 
-    if (index < low || index > high)
+    if (index < (int64_t)sign_extend(mem_load(cpu, addr, size, i->seg), size))
+        cpu_raise(cpu, EXC_BR);
+    if (index > (int64_t)sign_extend(mem_load(cpu, addr + bytes, size, i->seg), size))
         cpu_raise(cpu, EXC_BR);
 }
 OP_FORMS_SIZE(bound)

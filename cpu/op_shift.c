@@ -2,8 +2,8 @@
  * Shifts and rotates: ROL to SAR, RCL, RCR, SHLD, SHRD, SHLX, SHRX, SARX, RORX. Intel SDM volume 2.
  *
  * Counts are masked to 5 bits, or 6 for 64-bit operands; with count 0 no flag changes. What the manual leaves undefined
- * follows current Intel processors (measured): AF is cleared, OF for counts above 1 has the same formula as for 1, and a
- * 16-bit SHLD or SHRD by more than 16 shifts the destination in again. Runs on the vCPU's thread.
+ * follows current Intel processors (measured): AF is cleared, OF is that of a shift by 1 whatever the count (but ROL
+ * and ROR of a register by an immediate above 1 keep it), RCL and RCR by a multiple of 9 or 17 change no flag, and a 16-bit SHLD or SHRD by more than 16 shifts the destination in again. Runs on the vCPU's thread.
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"
@@ -16,10 +16,10 @@ static G_ALWAYS_INLINE inline unsigned shift_count(uint64_t count, unsigned size
     return count & (size == 3 ? 63 : 31);
 }
 
-/* The result's top bit differs from the one below it. */
-static G_ALWAYS_INLINE inline bool top_bits_differ(uint64_t r, unsigned size)
+/* The top bit differs from the one below it: the first step of a left shift changes the sign. */
+static G_ALWAYS_INLINE inline bool top_bits_differ(uint64_t a, unsigned size)
 {
-    return sign_bit(r ^ r << 1, size);
+    return sign_bit(a ^ a << 1, size);
 }
 
 /* a shifted by 1 .. 63; *carry is the last bit out. */
@@ -69,7 +69,6 @@ static G_ALWAYS_INLINE inline uint64_t shift_result(enum shift kind, uint64_t a,
                                                     bool carry_in, bool *carry)
 {
     uint64_t r;
-    unsigned n;
 
     switch (kind) {
     case SHIFT_ROL:
@@ -83,37 +82,45 @@ static G_ALWAYS_INLINE inline uint64_t shift_result(enum shift kind, uint64_t a,
     case SHIFT_RCL:
     case SHIFT_RCR:
         *carry = carry_in;
-        n = count % (size_bits(size) + 1);
-        if (n == 0)
-            return a;
-        return rotate_carry(a, kind == SHIFT_RCL ? n : size_bits(size) + 1 - n, size, carry);
+        return rotate_carry(a, kind == SHIFT_RCL ? count : size_bits(size) + 1 - count, size, carry);
     default:
         return shift_plain(kind, a, count, size, carry);
     }
 }
 
-static G_ALWAYS_INLINE inline void shift_flags(struct cpu *cpu, enum shift kind, uint64_t a, uint64_t r, bool carry,
-                                               unsigned size)
+/* Does the first step change the sign? */
+static G_ALWAYS_INLINE inline bool shift_overflow(enum shift kind, uint64_t a, bool carry_in, unsigned size)
 {
-    bool overflow = kind == SHIFT_SAR   ? false
-                    : kind == SHIFT_SHR ? sign_bit(a, size)
-                    : kind == SHIFT_ROR || kind == SHIFT_RCR ? top_bits_differ(r, size)
-                                        : sign_bit(r, size) ^ carry;
+    switch (kind) {
+    case SHIFT_SAR: return false;
+    case SHIFT_SHR: return sign_bit(a, size);
+    case SHIFT_ROR: return sign_bit(a, size) ^ (a & 1);
+    case SHIFT_RCR: return sign_bit(a, size) ^ carry_in;
+    default: return top_bits_differ(a, size);
+    }
+}
+
+static G_ALWAYS_INLINE inline void shift_flags(struct cpu *cpu, enum shift kind, uint64_t a, uint64_t r, bool carry,
+                                               bool keep_overflow, unsigned size)
+{
+    bool overflow = shift_overflow(kind, a, cpu->rflags & FLAG_CF, size);
     uint32_t f = carry * FLAG_CF | overflow * FLAG_OF;
 
     if (kind >= SHIFT_SHL)
         flags_set_arith(cpu, f | flags_szp(r, size));
     else
-        flags_set(cpu, f, FLAG_CF | FLAG_OF);
+        flags_set(cpu, keep_overflow ? f & FLAG_CF : f, keep_overflow ? FLAG_CF : FLAG_CF | FLAG_OF);
 }
 
-OP_BODY shift_rm(struct cpu *cpu, const struct insn *i, enum shift kind, uint64_t raw_count, unsigned size, bool mem,
-                 bool dead)
+OP_BODY shift_rm(struct cpu *cpu, const struct insn *i, enum shift kind, uint64_t raw_count, bool imm, unsigned size,
+                 bool mem, bool dead)
 {
     unsigned count = shift_count(raw_count, size);
     bool carry = false;
     struct rmw m;
 
+    if (size < 2 && (kind == SHIFT_RCL || kind == SHIFT_RCR))
+        count %= size_bits(size) + 1;
     if (!rmw_open(cpu, i, size, mem, &m))
         return;
     if (count == 0) {
@@ -123,19 +130,19 @@ OP_BODY shift_rm(struct cpu *cpu, const struct insn *i, enum shift kind, uint64_
     uint64_t r = shift_result(kind, m.old, count, size, cpu->rflags & FLAG_CF, &carry);
     rmw_close(cpu, i, size, mem, &m, r);
     if (!dead)
-        shift_flags(cpu, kind, m.old, r, carry, size);
+        shift_flags(cpu, kind, m.old, r, carry, imm && !mem && count != 1 && kind <= SHIFT_ROR, size);
 }
 
-#define SHIFT_FORM(name, kind, count) \
+#define SHIFT_FORM(name, kind, count, imm) \
     OP_BODY name##_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead) \
     { \
-        shift_rm(cpu, i, kind, count, size, mem, dead); \
+        shift_rm(cpu, i, kind, count, imm, size, mem, dead); \
     } \
     OP_FORMS(name)
 #define SHIFT(name, kind) \
-    SHIFT_FORM(name##_imm, kind, i->imm) \
-    SHIFT_FORM(name##_1, kind, 1) \
-    SHIFT_FORM(name##_cl, kind, cpu->r[R_RCX])
+    SHIFT_FORM(name##_imm, kind, i->imm, true) \
+    SHIFT_FORM(name##_1, kind, 1, false) \
+    SHIFT_FORM(name##_cl, kind, cpu->r[R_RCX], false)
 SHIFT(rol, SHIFT_ROL)
 SHIFT(ror, SHIFT_ROR)
 SHIFT(rcl, SHIFT_RCL)
@@ -188,7 +195,7 @@ OP_BODY double_shift(struct cpu *cpu, const struct insn *i, bool left, uint64_t 
     r = left ? double_left(m.old, b, count, size, &carry) : double_right(m.old, b, count, size, &carry);
     rmw_close(cpu, i, size, mem, &m, r);
     if (!dead) {
-        bool overflow = left ? sign_bit(r, size) ^ carry : top_bits_differ(r, size);
+        bool overflow = left ? top_bits_differ(m.old, size) : sign_bit(m.old, size) ^ (b & 1);
         flags_set_arith(cpu, carry * FLAG_CF | overflow * FLAG_OF | flags_szp(r, size));
     }
 }
