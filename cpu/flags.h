@@ -1,9 +1,9 @@
 /*
  * Arithmetic flags, computed eagerly: inline, without branches, in portable C.
  *
- * Operands and results are zero-extended to 64 bits; `size` is log2 of their bytes and a constant where it is called, so
- * that shifts and masks fold. All functions return RFLAGS bits. Where the manual leaves a flag undefined, the value is the
- * one that current Intel processors produce.
+ * Operands and results are zero-extended to 64 bits; `size` is log2 of their bytes and a constant where it is called,
+ * so that shifts and masks fold. All functions return RFLAGS bits. Where the manual leaves a flag undefined, the
+ * value is the one that current Intel processors produce.
  */
 #ifndef CPU_FLAGS_H
 #define CPU_FLAGS_H

@@ -1,16 +1,16 @@
 /*
- * Integer arithmetic: ADD to CMP, TEST, INC, DEC, NEG, NOT, multiplication and division, XADD, CMPXCHG*, ADCX, ADOX and
- * the sign extensions in the accumulator. Intel SDM volume 2; BCD corrections are in op_bcd.c.
+ * Integer arithmetic: ADD to CMP, TEST, INC, DEC, NEG, NOT, multiplication and division, XADD, CMPXCHG*, ADCX, ADOX
+ * and the sign extensions in the accumulator. Intel SDM volume 2; BCD corrections are in op_bcd.c.
  *
- * Undefined flags are what current Intel processors give (measured): MUL leaves SF and PF of the low half and clears ZF and
- * AF, DIV changes none. Runs on the vCPU's thread; LOCK forms are atomic against all other vCPUs (cpu/rmw.h).
+ * Undefined flags are what current Intel processors give (measured): MUL leaves SF and PF of the low half and clears
+ * ZF and AF, DIV changes none. Runs on the vCPU's thread; LOCK forms are atomic against all other vCPUs (cpu/rmw.h).
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"
 #include "cpu/rmw.h"
 #include "cpu/wide.h"
 
-/* --- The eight classic operations -------------------------------------------------------------------------------- */
+/* --- The eight classic operations --------------------------------------------------------------------------------- */
 
 enum alu { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP, ALU_TEST };
 
@@ -124,7 +124,7 @@ ALU_IMM(cmp, ALU_CMP)
 ALU_STORE(test, ALU_TEST)
 ALU_IMM(test, ALU_TEST)
 
-/* --- One operand --------------------------------------------------------------------------------------------------- */
+/* --- One operand -------------------------------------------------------------------------------------------------- */
 
 OP_BODY inc_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -182,7 +182,7 @@ OP_BODY not_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, b
 }
 OP_FORMS_SIZE_MEM(not)
 
-/* --- Multiplication -------------------------------------------------------------------------------------------------- */
+/* --- Multiplication ----------------------------------------------------------------------------------------------- */
 
 /* `overflow`: the upper half says more than the lower one. */
 static inline void mul_flags(struct cpu *cpu, uint64_t low, bool overflow, unsigned size)
@@ -266,7 +266,7 @@ OP_BODY imul_imm_op(struct cpu *cpu, const struct insn *i, unsigned size, bool m
 }
 OP_FORMS(imul_imm)
 
-/* --- Division ---------------------------------------------------------------------------------------------------------- */
+/* --- Division ----------------------------------------------------------------------------------------------------- */
 
 /* The dividend of up to 64 bits: AX, DX:AX or EDX:EAX. */
 static G_ALWAYS_INLINE inline uint64_t div_dividend(const struct cpu *cpu, unsigned size)
@@ -352,7 +352,7 @@ OP_BODY idiv_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE_MEM(idiv)
 
-/* --- Sign extension in the accumulator --------------------------------------------------------------------------------- */
+/* --- Sign extension in the accumulator ---------------------------------------------------------------------------- */
 
 /* CBW, CWDE, CDQE by operand size of the result */
 OP_BODY cbw_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
@@ -369,7 +369,7 @@ OP_BODY cwd_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, b
 }
 OP_FORMS_SIZE(cwd)
 
-/* --- Exchange ------------------------------------------------------------------------------------------------------------ */
+/* --- Exchange ----------------------------------------------------------------------------------------------------- */
 
 OP_BODY xadd_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -492,7 +492,7 @@ static void cmpxchg16b_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(cmpxchg16b)
 
-/* --- ADX ------------------------------------------------------------------------------------------------------------------- */
+/* --- ADX ---------------------------------------------------------------------------------------------------------- */
 
 OP_BODY add_with_flag(struct cpu *cpu, const struct insn *i, uint32_t flag, unsigned size, bool mem)
 {

@@ -1,6 +1,6 @@
 /*
- * Decimal corrections: AAA, AAS, AAM, AAD, DAA, DAS. Intel SDM volume 2. Undefined flags as current Intel processors give them
- * (measured). Not in 64-bit mode.
+ * Decimal corrections: AAA, AAS, AAM, AAD, DAA, DAS. Intel SDM volume 2. Undefined flags as current Intel processors
+ * give them (measured). Not in 64-bit mode.
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"

@@ -1,16 +1,18 @@
 /*
- * Bits: BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT, BMI1 and BMI2 but for the shifts, CRC32. Intel SDM volume 2.
+ * Bits: BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT, BMI1 and BMI2 but for the shifts, CRC32. Intel SDM volume
+ * 2.
  *
- * BT with a register offset and a memory operand addresses a bit string: the offset is signed and reaches any operand-sized
- * unit around the address. BSF and BSR leave the destination alone if the source is 0, as all processors do. Undefined flags
- * as current Intel processors give them (measured). Runs on the vCPU's thread; LOCK forms are atomic (cpu/rmw.h).
+ * BT with a register offset and a memory operand addresses a bit string: the offset is signed and reaches any
+ * operand-sized unit around the address. BSF and BSR leave the destination alone if the source is 0, as all
+ * processors do. Undefined flags as current Intel processors give them (measured). Runs on the vCPU's thread; LOCK
+ * forms are atomic (cpu/rmw.h).
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"
 #include "cpu/rmw.h"
 #include "cpu/wide.h"
 
-/* --- Bit tests --------------------------------------------------------------------------------------------------- */
+/* --- Bit tests ---------------------------------------------------------------------------------------------------- */
 
 enum bit_op { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 
@@ -36,8 +38,8 @@ static G_ALWAYS_INLINE inline uint64_t bit_unit(struct cpu *cpu, const struct in
     return seg_linear(cpu, i->seg, ea, 1u << size, write);
 }
 
-OP_BODY bit_rm(struct cpu *cpu, const struct insn *i, enum bit_op op, uint64_t offset, bool string, unsigned size, bool mem,
-               bool dead)
+OP_BODY bit_rm(struct cpu *cpu, const struct insn *i, enum bit_op op, uint64_t offset, bool string, unsigned size,
+               bool mem, bool dead)
 {
     uint64_t bit = UINT64_C(1) << (offset & (size_bits(size) - 1));
     struct rmw m;
@@ -79,7 +81,7 @@ BIT_FORMS(bts, BIT_SET)
 BIT_FORMS(btr, BIT_RESET)
 BIT_FORMS(btc, BIT_COMPLEMENT)
 
-/* --- Scans and counts -------------------------------------------------------------------------------------------------- */
+/* --- Scans and counts --------------------------------------------------------------------------------------------- */
 
 OP_BODY bit_scan(struct cpu *cpu, const struct insn *i, bool reverse, unsigned size, bool mem)
 {
@@ -135,7 +137,7 @@ OP_BODY popcnt_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem
 }
 OP_FORMS_SIZE_MEM(popcnt)
 
-/* --- BMI1 ------------------------------------------------------------------------------------------------------------------ */
+/* --- BMI1 --------------------------------------------------------------------------------------------------------- */
 
 OP_BODY andn_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -189,7 +191,7 @@ OP_BODY blsmsk_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem
 }
 OP_FORMS_SIZE_MEM(blsmsk)
 
-/* --- BMI2 ------------------------------------------------------------------------------------------------------------------ */
+/* --- BMI2 --------------------------------------------------------------------------------------------------------- */
 
 OP_BODY bzhi_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -240,7 +242,7 @@ OP_BODY pext_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE_MEM(pext)
 
-/* --- CRC32 (SSE4.2): Castagnoli polynomial, bits reflected -------------------------------------------------------------- */
+/* --- CRC32 (SSE4.2): Castagnoli polynomial, bits reflected -------------------------------------------------------- */
 
 static inline uint32_t crc32c_byte(uint32_t crc, uint8_t byte)
 {

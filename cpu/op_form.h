@@ -1,9 +1,9 @@
 /*
- * How handler families are made: one always-inline body with size, mem and dead as arguments, and tables of functions that
- * call it with constants.
+ * How handler families are made: one always-inline body with size, mem and dead as arguments, and tables of functions
+ * that call it with constants.
  *
- * The body of family `name` is name_op(cpu, insn, size, mem, dead); OP_FORMS_* make the functions and `const struct op
- * op_name`. A family takes the macro that tells in what its forms differ; the others share a function.
+ * The body of family `name` is name_op(cpu, insn, size, mem, dead); OP_FORMS_* make the functions and `const struct
+ * op op_name`. A family takes the macro that tells in what its forms differ; the others share a function.
  */
 #ifndef CPU_OP_FORM_H
 #define CPU_OP_FORM_H
@@ -56,7 +56,9 @@
 /* One plain function name_fn(cpu, insn) for all forms. */
 #define OP_FORM_ONE(name) \
     const struct op op_##name = { #name, { \
-        { { name##_fn, name##_fn }, { name##_fn, name##_fn } }, { { name##_fn, name##_fn }, { name##_fn, name##_fn } }, \
-        { { name##_fn, name##_fn }, { name##_fn, name##_fn } }, { { name##_fn, name##_fn }, { name##_fn, name##_fn } } } };
+        { { name##_fn, name##_fn }, { name##_fn, name##_fn } }, \
+        { { name##_fn, name##_fn }, { name##_fn, name##_fn } }, \
+        { { name##_fn, name##_fn }, { name##_fn, name##_fn } }, \
+        { { name##_fn, name##_fn }, { name##_fn, name##_fn } } } };
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Moves: MOV, MOVZX, MOVSX, LEA, XCHG, BSWAP, MOVBE, CMOVcc, SETcc, the stack instructions but for PUSHF and POPF, XLAT, LAHF,
- * SAHF, SALC, single flags, NOP, hints, cache control, fences. Intel SDM volume 2.
+ * Moves: MOV, MOVZX, MOVSX, LEA, XCHG, BSWAP, MOVBE, CMOVcc, SETcc, the stack instructions but for PUSHF and POPF,
+ * XLAT, LAHF, SAHF, SALC, single flags, NOP, hints, cache control, fences. Intel SDM volume 2.
  *
  * Moves to and from segment, control and debug registers are in op_system.c. BSWAP of a 16-bit register clears it, as
  * current processors do. Runs on the vCPU's thread.
@@ -9,7 +9,7 @@
 #include "cpu/op_form.h"
 #include "cpu/rmw.h"
 
-/* --- MOV and extensions ------------------------------------------------------------------------------------------ */
+/* --- MOV and extensions ------------------------------------------------------------------------------------------- */
 
 OP_BODY mov_store_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -144,7 +144,7 @@ static void xlat_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(xlat)
 
-/* --- By condition ---------------------------------------------------------------------------------------------------- */
+/* --- By condition ------------------------------------------------------------------------------------------------- */
 
 /* The source is read, and a 32-bit destination extended, whether the condition holds or not. */
 #define CMOV(cc, code) \
@@ -165,7 +165,7 @@ FOR_EACH_COND(CMOV)
     OP_FORMS_SIZE_MEM(set##cc)
 FOR_EACH_COND(SETCC)
 
-/* --- Stack ------------------------------------------------------------------------------------------------------------- */
+/* --- Stack -------------------------------------------------------------------------------------------------------- */
 
 OP_BODY push_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -262,7 +262,7 @@ OP_BODY leave_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
 }
 OP_FORMS_SIZE(leave)
 
-/* --- Flags ----------------------------------------------------------------------------------------------------------------- */
+/* --- Flags -------------------------------------------------------------------------------------------------------- */
 
 #define FLAGS_AH (FLAG_SF | FLAG_ZF | FLAG_AF | FLAG_PF | FLAG_CF)
 
@@ -314,7 +314,7 @@ static void salc_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(salc)
 
-/* --- Nothing ------------------------------------------------------------------------------------------------------------------ */
+/* --- Nothing ------------------------------------------------------------------------------------------------------ */
 
 /* Also NOP with a ModRM operand: it is not touched. */
 static void nop_fn(struct cpu *cpu, const struct insn *i)
@@ -348,7 +348,7 @@ static void pause_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(pause)
 
-/* --- Fences: vCPUs are host threads, so the guest's order is the host's business --------------------------------------------- */
+/* --- Fences: vCPUs are host threads, so the guest's order is the host's business ---------------------------------- */
 
 static void mfence_fn(struct cpu *cpu, const struct insn *i)
 {

@@ -1,9 +1,10 @@
 /*
  * Shifts and rotates: ROL to SAR, RCL, RCR, SHLD, SHRD, SHLX, SHRX, SARX, RORX. Intel SDM volume 2.
  *
- * Counts are masked to 5 bits, or 6 for 64-bit operands; with count 0 no flag changes. What the manual leaves undefined
- * follows current Intel processors (measured): AF is cleared, OF is that of a shift by 1 whatever the count (but ROL
- * and ROR of a register by an immediate above 1 keep it), RCL and RCR by a multiple of 9 or 17 change no flag, and a 16-bit SHLD or SHRD by more than 16 shifts the destination in again. Runs on the vCPU's thread.
+ * Counts are masked to 5 bits, or 6 for 64-bit operands; with count 0 no flag changes. What the manual leaves
+ * undefined follows current Intel processors (measured): AF is cleared, OF is that of a shift by 1 whatever the count
+ * (but ROL and ROR of a register by an immediate above 1 keep it), RCL and RCR by a multiple of 9 or 17 change no
+ * flag, and a 16-bit SHLD or SHRD by more than 16 shifts the destination in again. Runs on the vCPU's thread.
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"
@@ -23,7 +24,8 @@ static G_ALWAYS_INLINE inline bool top_bits_differ(uint64_t a, unsigned size)
 }
 
 /* a shifted by 1 .. 63; *carry is the last bit out. */
-static G_ALWAYS_INLINE inline uint64_t shift_plain(enum shift kind, uint64_t a, unsigned count, unsigned size, bool *carry)
+static G_ALWAYS_INLINE inline uint64_t shift_plain(enum shift kind, uint64_t a, unsigned count, unsigned size,
+                                                   bool *carry)
 {
     unsigned bits = size_bits(size);
     uint64_t wide;
@@ -151,7 +153,7 @@ SHIFT(shl, SHIFT_SHL)
 SHIFT(shr, SHIFT_SHR)
 SHIFT(sar, SHIFT_SAR)
 
-/* --- SHLD, SHRD ---------------------------------------------------------------------------------------------------- */
+/* --- SHLD, SHRD --------------------------------------------------------------------------------------------------- */
 
 static G_ALWAYS_INLINE inline uint64_t double_left(uint64_t a, uint64_t b, unsigned count, unsigned size, bool *carry)
 {
@@ -212,7 +214,7 @@ DOUBLE_SHIFT(shld_cl, true, cpu->r[R_RCX])
 DOUBLE_SHIFT(shrd_imm, false, i->imm)
 DOUBLE_SHIFT(shrd_cl, false, cpu->r[R_RCX])
 
-/* --- BMI2: no flags ------------------------------------------------------------------------------------------------ */
+/* --- BMI2: no flags ----------------------------------------------------------------------------------------------- */
 
 OP_BODY shlx_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {

@@ -2,9 +2,9 @@
  * MOVS, STOS, LODS, CMPS, SCAS with and without REP. Intel SDM volume 2, "REP". INS and OUTS are in op_system.c.
  *
  * A repeated instruction is restartable at each element: registers change after each element or page-wise run of
- * elements, and between two of them it leaves, with RIP still at itself, if an event or a single step is due. REP MOVS and REP
- * STOS forward work on host memory a page at a time. Flags of REP CMPS and SCAS are written at the end only: a fault on the way
- * leaves them as they were. Runs on the vCPU's thread.
+ * elements, and between two of them it leaves, with RIP still at itself, if an event or a single step is due. REP
+ * MOVS and REP STOS forward work on host memory a page at a time. Flags of REP CMPS and SCAS are written at the end
+ * only: a fault on the way leaves them as they were. Runs on the vCPU's thread.
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"
@@ -43,11 +43,11 @@ static G_ALWAYS_INLINE inline void string_store(struct cpu *cpu, const struct in
     mem_store(cpu, addr, v, size, seg);
 }
 
-/* --- Repetition ------------------------------------------------------------------------------------------------------ */
+/* --- Repetition --------------------------------------------------------------------------------------------------- */
 
 /*
- * After some elements of a REP: writes the counter; true if the instruction has to be left now. If elements remain, it is
- * executed again afterwards.
+ * After some elements of a REP: writes the counter; true if the instruction has to be left now. If elements remain,
+ * it is executed again afterwards.
  */
 static inline bool rep_pause(struct cpu *cpu, const struct insn *i, uint64_t count)
 {
@@ -76,7 +76,7 @@ static uint64_t string_room(const struct cpu *cpu, const struct insn *i, unsigne
     return MIN(room, (uint64_t)s->limit - offset + 1);
 }
 
-/* Host memory behind seg:[r], upwards, at most *bytes long; NULL where there is none. Faults as the first element would. */
+/* Host memory behind seg:[r], upwards, at most *bytes long; NULL: there is none. Faults as the first element would. */
 static uint8_t *string_span(struct cpu *cpu, const struct insn *i, unsigned seg, unsigned r, unsigned size, bool write,
                             uint64_t *bytes)
 {
@@ -97,8 +97,8 @@ static inline bool string_fast(const struct cpu *cpu)
 }
 
 /*
- * The number of elements to go. In 64-bit mode a 32-bit counter loses its upper half even if it is 0, and so do RSI and RDI
- * in MOVS and STOS: processors do that before the first element can fault.
+ * The number of elements to go. In 64-bit mode a 32-bit counter loses its upper half even if it is 0, and so do RSI
+ * and RDI in MOVS and STOS: processors do that before the first element can fault.
  */
 static inline uint64_t rep_begin(struct cpu *cpu, const struct insn *i, bool rsi, bool rdi)
 {
@@ -112,7 +112,7 @@ static inline uint64_t rep_begin(struct cpu *cpu, const struct insn *i, bool rsi
     return count;
 }
 
-/* --- MOVS ---------------------------------------------------------------------------------------------------------------- */
+/* --- MOVS --------------------------------------------------------------------------------------------------------- */
 
 OP_BODY movs_one(struct cpu *cpu, const struct insn *i, unsigned size)
 {
@@ -172,7 +172,7 @@ OP_BODY movs_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE(movs)
 
-/* --- STOS ---------------------------------------------------------------------------------------------------------------- */
+/* --- STOS --------------------------------------------------------------------------------------------------------- */
 
 OP_BODY stos_one(struct cpu *cpu, const struct insn *i, unsigned size)
 {
@@ -218,7 +218,7 @@ OP_BODY stos_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE(stos)
 
-/* --- LODS ---------------------------------------------------------------------------------------------------------------- */
+/* --- LODS --------------------------------------------------------------------------------------------------------- */
 
 OP_BODY lods_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -233,7 +233,7 @@ OP_BODY lods_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE(lods)
 
-/* --- CMPS, SCAS ------------------------------------------------------------------------------------------------------------ */
+/* --- CMPS, SCAS --------------------------------------------------------------------------------------------------- */
 
 OP_BODY compare_string(struct cpu *cpu, const struct insn *i, bool scan, unsigned size, bool dead)
 {

@@ -1,8 +1,8 @@
 /*
  * LOCK where the host has no atomic operation for it: devices, two pages, odd addresses.
  *
- * The handler runs again as if it had no LOCK, while every other processor of the machine is outside guest code. A fault in
- * there must not skip the end of the exclusive section, so it is caught and passed on behind it.
+ * The handler runs again as if it had no LOCK, while every other processor of the machine is outside guest code. A
+ * fault in there must not skip the end of the exclusive section, so it is caught and passed on behind it.
  */
 #include "cpu/rmw.h"
 

@@ -2,7 +2,8 @@
  * Read-modify-write of a register or memory operand, with or without LOCK.
  *
  * A handler opens the operand, computes the result from the value read and closes it, again and again until close
- * succeeds (only a LOCK form can fail, when another processor was faster). Flags and other registers are written after that.
+ * succeeds (only a LOCK form can fail, when another processor was faster). Flags and other registers are written
+ * after that.
  *
  *     struct rmw m;
  *     if (!rmw_open(cpu, i, size, mem, &m))
@@ -35,7 +36,7 @@ struct rmw {
     bool locked;
 };
 
-/* As mem_host_rw(), with the usual case inline: a page that stores may hit can be read, and no one waits for its writes. */
+/* As mem_host_rw(), with the usual case inline: a page that stores may hit can be read, and no one watches its writes. */
 static inline void *mem_host_rw_fast(struct cpu *cpu, uint64_t addr, unsigned bytes, unsigned seg)
 {
     const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)];
@@ -148,7 +149,8 @@ static G_ALWAYS_INLINE inline bool rmw_open_at(struct cpu *cpu, const struct ins
     return true;
 }
 
-static G_ALWAYS_INLINE inline bool rmw_open(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, struct rmw *m)
+static G_ALWAYS_INLINE inline bool rmw_open(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
+                                            struct rmw *m)
 {
     if (mem)
         return rmw_open_at(cpu, i, insn_linear(cpu, i, 1u << size, true), size, i->flags & INSN_LOCK, m);
@@ -157,8 +159,8 @@ static G_ALWAYS_INLINE inline bool rmw_open(struct cpu *cpu, const struct insn *
 }
 
 /* False: another processor changed the value, which is now in m->old: compute again. */
-static G_ALWAYS_INLINE inline bool rmw_close(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, struct rmw *m,
-                                             uint64_t value)
+static G_ALWAYS_INLINE inline bool rmw_close(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
+                                             struct rmw *m, uint64_t value)
 {
     if (!mem) {
         reg_set(cpu, i->rm, value, size);

@@ -1,6 +1,6 @@
 /*
- * The host's processor as the oracle: one instruction is executed natively and by the interpreter from the same state, and the
- * outcomes are compared.
+ * The host's processor as the oracle: one instruction is executed natively and by the interpreter from the same
+ * state, and the outcomes are compared.
  *
  *     oracle_native.c  runs it on the host (x86-64 Linux): 64-bit or 32-bit code
  *     oracle_guest.c   runs it on a small machine in long mode, CPL 3
@@ -36,7 +36,7 @@ static inline enum oracle_page oracle_page_kind(unsigned page)
     return kinds[page];
 }
 
-/* What a user program sees of the processor. x87 as FXSAVE has it: st[] by stack position, tags one bit per physical register. */
+/* What a user program sees of the processor. x87 as in FXSAVE: st[] by stack position, a tag bit per physical register. */
 struct oracle_regs {
     uint64_t r[16];
     uint64_t rip, rflags;
@@ -66,7 +66,7 @@ struct oracle_outcome {
     uint8_t memory[ORACLE_DATA_BYTES];
 };
 
-/* --- The host ---------------------------------------------------------------------------------------------------------- */
+/* --- The host ----------------------------------------------------------------------------------------------------- */
 
 /* False: one sentence why this host cannot be the oracle. */
 bool oracle_native_init(GString *why);
@@ -74,7 +74,7 @@ bool oracle_native_has_32(void);
 bool oracle_native_has(unsigned feature); /* enum cpu_feature */
 void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out);
 
-/* --- The interpreter ----------------------------------------------------------------------------------------------------- */
+/* --- The interpreter ---------------------------------------------------------------------------------------------- */
 
 struct oracle_guest;
 struct oracle_guest *oracle_guest_new(void);
@@ -84,7 +84,7 @@ void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struc
 /* By calling `fn` for the decoded instruction. */
 void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_fn *fn, struct oracle_outcome *out);
 
-/* --- Generator ------------------------------------------------------------------------------------------------------------- */
+/* --- Generator ---------------------------------------------------------------------------------------------------- */
 
 struct oracle_gen {
     uint64_t rng[2];
@@ -100,11 +100,11 @@ bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why
 bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c);
 uint64_t oracle_random(struct oracle_gen *g);
 
-/* --- Comparison -------------------------------------------------------------------------------------------------------------- */
+/* --- Comparison --------------------------------------------------------------------------------------------------- */
 
 /* Appends one line per difference to `out`; true if there is none. `strict`: undefined flags too. */
-bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native, const struct oracle_outcome *guest,
-                    bool strict, GString *out);
+bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native,
+                    const struct oracle_outcome *guest, bool strict, GString *out);
 /* The whole test program: exit status. */
 int oracle_main(bool code32);
 

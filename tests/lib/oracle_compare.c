@@ -1,8 +1,9 @@
 /*
  * Compares what the host and the interpreter made of an instruction, and prints it.
  *
- * Not compared: flags that the manual leaves undefined (unless strict), approximations beyond their specified precision
- * (RCPPS, RSQRTPS), error codes' P bit at the end of the lower half of the address space and beyond (the host has its own things there).
+ * Not compared: flags that the manual leaves undefined (unless strict), approximations beyond their specified
+ * precision (RCPPS, RSQRTPS), error codes' P bit at the end of the lower half of the address space and beyond (the
+ * host has its own things there).
  */
 #include "cpu/disas.h"
 #include "cpu/ops.h"
@@ -100,8 +101,8 @@ static bool has_type(const struct insn_row *row, enum operand_type type)
 static bool is_long(const struct insn_row *row)
 {
     const struct op *op = row->op;
-    return has_type(row, TYPE_t) || has_type(row, TYPE_env) || has_type(row, TYPE_sav) || has_type(row, TYPE_fx) || op == &op_maskmovq ||
-           op == &op_maskmovdqu || op == &op_vmaskmovps_store || op == &op_vmaskmovpd_store ||
+    return has_type(row, TYPE_t) || has_type(row, TYPE_env) || has_type(row, TYPE_sav) || has_type(row, TYPE_fx) ||
+           op == &op_maskmovq || op == &op_maskmovdqu || op == &op_vmaskmovps_store || op == &op_vmaskmovpd_store ||
            op == &op_vpmaskmovd_store || op == &op_vpmaskmovq_store || op == &op_vmaskmovps_load ||
            op == &op_vmaskmovpd_load || op == &op_vpmaskmovd_load || op == &op_vpmaskmovq_load;
 }
@@ -128,7 +129,8 @@ static bool is_memory_fault(int vector)
     return vector == EXC_PF || vector == EXC_GP || vector == EXC_SS;
 }
 
-static void compare_fault(struct differ *d, const struct oracle_case *c, const struct oracle_outcome *n, const struct oracle_outcome *g)
+static void compare_fault(struct differ *d, const struct oracle_case *c, const struct oracle_outcome *n,
+                          const struct oracle_outcome *g)
 {
     const struct insn_row *row = insn_row(&c->insn);
     uint32_t mask = n->address >= UINT64_C(0x7fffffff0000) ? ~PF_P : UINT32_MAX;
@@ -146,8 +148,8 @@ static void compare_fault(struct differ *d, const struct oracle_case *c, const s
         differ(d, "error", n->error & mask, g->error & mask);
 }
 
-bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native, const struct oracle_outcome *guest,
-                    bool strict, GString *out)
+bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native,
+                    const struct oracle_outcome *guest, bool strict, GString *out)
 {
     const struct oracle_regs *n = &native->regs, *g = &guest->regs;
     struct differ d = { out, true };
@@ -159,7 +161,8 @@ bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *na
 
     compare_fault(&d, c, native, guest);
     differ(&d, "rip", n->rip, g->rip);
-    bool partial = native->vector >= 0 && insn_row(&c->insn)->op == &op_popa; /* what came before the fault is in place */
+    /* What POPA has popped before a fault is in place. */
+    bool partial = native->vector >= 0 && insn_row(&c->insn)->op == &op_popa;
     for (unsigned r = 0; r < (c->code32 ? 8 : 16) && !partial; r++)
         differ(&d, reg_names[r], n->r[r], g->r[r]);
     differ(&d, "rflags", n->rflags & flags, g->rflags & flags);

@@ -1,10 +1,10 @@
 /*
- * Random instances of rows of the instruction table: prefixes, opcode, ModRM, SIB, displacement, and a state in which the
- * memory operand lies where it is interesting.
+ * Random instances of rows of the instruction table: prefixes, opcode, ModRM, SIB, displacement, and a state in which
+ * the memory operand lies where it is interesting.
  *
- * The bytes are made from the row alone; where the instruction ends only the decoder says, and a wrong answer shows up as a
- * difference. Addresses are kept inside the data pages, at their edges, or where nothing can be mapped: on the host the
- * instruction runs within this very process.
+ * The bytes are made from the row alone; where the instruction ends only the decoder says, and a wrong answer shows
+ * up as a difference. Addresses are kept inside the data pages, at their edges, or where nothing can be mapped: on
+ * the host the instruction runs within this very process.
  */
 #include "cpu/mem.h"
 #include "cpu/ops.h"
@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-/* --- Which rows ------------------------------------------------------------------------------------------------------- */
+/* --- Which rows --------------------------------------------------------------------------------------------------- */
 
 /* They leave the user program, depend on the system, or change what the test itself stands on. */
 static const struct op *const excluded[] = {
@@ -40,7 +40,7 @@ bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why
     return *why == NULL;
 }
 
-/* --- Bytes -------------------------------------------------------------------------------------------------------------- */
+/* --- Bytes -------------------------------------------------------------------------------------------------------- */
 
 struct encoder {
     uint8_t b[40];
@@ -199,7 +199,7 @@ static void encode(struct oracle_gen *g, const struct insn_row *row, struct enco
         e->disp_at = e->n;
 }
 
-/* --- Addresses ------------------------------------------------------------------------------------------------------------ */
+/* --- Addresses ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t page_address(unsigned page)
 {
@@ -309,7 +309,7 @@ static void aim(struct oracle_gen *g, struct oracle_case *c, struct encoder *e, 
     }
 }
 
-/* --- States that make the instruction do something ----------------------------------------------------------------------------- */
+/* --- States that make the instruction do something ---------------------------------------------------------------- */
 
 static bool is_one_of(const struct op *op, const struct op *const *list, unsigned n)
 {
@@ -319,7 +319,8 @@ static bool is_one_of(const struct op *op, const struct op *const *list, unsigne
     return false;
 }
 #define IS_ONE_OF(what, ...) \
-    is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, G_N_ELEMENTS(((const struct op *const[]){ __VA_ARGS__ })))
+    is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, \
+              G_N_ELEMENTS(((const struct op *const[]){ __VA_ARGS__ })))
 
 static void shape_string(struct oracle_gen *g, struct oracle_case *c)
 {
@@ -443,7 +444,7 @@ static bool reach_is_safe(const struct oracle_gen *g, const struct oracle_case *
     return true;
 }
 
-/* --- Instance ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Instance ----------------------------------------------------------------------------------------------------- */
 
 void oracle_gen_init(struct oracle_gen *g, uint64_t seed, bool code32)
 {

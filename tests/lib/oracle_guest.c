@@ -1,7 +1,7 @@
 /*
- * Runs one instruction on a small machine: 2 MiB of RAM, long mode, CPL 3, the test's data and code pages mapped where the host
- * has them, everything of ring 0 in the upper half of the address space. Each interrupt gate leads to a HLT of its own, so the
- * place where the processor halts tells the vector and the stack the rest.
+ * Runs one instruction on a small machine: 2 MiB of RAM, long mode, CPL 3, the test's data and code pages mapped
+ * where the host has them, everything of ring 0 in the upper half of the address space. Each interrupt gate leads to
+ * a HLT of its own, so the place where the processor halts tells the vector and the stack the rest.
  */
 #include "cpu/mem.h"
 #include "hw/core/machine.h"
@@ -32,7 +32,14 @@ enum {
     PHYS_CODE = 0x60000,
 };
 
-enum { SEL_KERNEL_CS = 0x8, SEL_KERNEL_DS = 0x10, SEL_USER_CS32 = 0x23, SEL_USER_DS = 0x2b, SEL_USER_CS = 0x33, SEL_TSS = 0x40 };
+enum {
+    SEL_KERNEL_CS = 0x8,
+    SEL_KERNEL_DS = 0x10,
+    SEL_USER_CS32 = 0x23,
+    SEL_USER_DS = 0x2b,
+    SEL_USER_CS = 0x33,
+    SEL_TSS = 0x40,
+};
 
 #define ATTR_DATA (SEG_P | SEG_S | SEG_W | SEG_A | SEG_DB | SEG_G)
 #define ATTR_CODE (SEG_P | SEG_S | SEG_X | SEG_R | SEG_A | SEG_G)
@@ -81,7 +88,8 @@ static void build_paging(struct oracle_guest *g)
               (PHYS_DATA + p * ORACLE_PAGE) | PTE_P | PTE_U | PTE_AD | writable);
     }
     for (unsigned p = 0; p < ORACLE_CODE_BYTES / ORACLE_PAGE; p++)
-        put64(g, PHYS_PT_CODE + 8 * ((ORACLE_CODE >> 12 & 511) + p), (PHYS_CODE + p * ORACLE_PAGE) | PTE_P | PTE_U | PTE_AD);
+        put64(g, PHYS_PT_CODE + 8 * ((ORACLE_CODE >> 12 & 511) + p),
+              (PHYS_CODE + p * ORACLE_PAGE) | PTE_P | PTE_U | PTE_AD);
 }
 
 static void put_descriptor(struct oracle_guest *g, unsigned selector, uint32_t attr)
@@ -185,7 +193,7 @@ void oracle_guest_free(struct oracle_guest *g)
     g_free(g);
 }
 
-/* --- State in and out ------------------------------------------------------------------------------------------------ */
+/* --- State in and out --------------------------------------------------------------------------------------------- */
 
 static void load_regs(struct cpu *cpu, const struct oracle_regs *in)
 {

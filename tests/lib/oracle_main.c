@@ -1,9 +1,9 @@
 /*
- * The test program behind tests/insn/native*.c: random instances of every usable row, host against interpreter; then the proof
- * that the comparison notices handlers that are wrong.
+ * The test program behind tests/insn/native*.c: random instances of every usable row, host against interpreter; then
+ * the proof that the comparison notices handlers that are wrong.
  *
- * From the environment: SEED (printed; the same seed gives the same instances), COUNT instances, ROW=name for one operation
- * only (add_store, vpaddb ...), STRICT=1 to compare undefined flags too.
+ * From the environment: SEED (printed; the same seed gives the same instances), COUNT instances, ROW=name for one
+ * operation only (add_store, vpaddb ...), STRICT=1 to compare undefined flags too.
  */
 #include "cpu/ops.h"
 #include "tests/lib/oracle.h"
@@ -144,7 +144,7 @@ static void test_dead_forms(struct run *r, unsigned count)
     result(r, bad == 0, "forms without flags do the same otherwise");
 }
 
-/* --- Does the comparison notice? ----------------------------------------------------------------------------------------- */
+/* --- Does the comparison notice? ---------------------------------------------------------------------------------- */
 
 /* What a wrong handler may do to a state; -1: the address of a wrong handler instead. */
 static void spoil_register(struct oracle_outcome *o) { o->regs.r[R_RDI] ^= 1; }

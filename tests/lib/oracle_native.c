@@ -1,11 +1,12 @@
 /*
  * Runs one instruction on the host's processor, for Linux on x86-64.
  *
- * The way in and the way out are both a signal: an INT3 of ours is answered by a signal handler that puts the test's state into
- * the signal frame (general registers, flags, and the XSAVE area with x87, SSE and AVX), so that sigreturn loads it and goes to
- * the code page. There the instruction is followed by INT3 (or runs with RFLAGS.TF if it may jump), so another signal, or the
- * instruction's own fault, brings the resulting state. 32-bit code runs in the 32-bit code segment that Linux gives to every
- * process. The general idea needs no privileges; the exact vector, error code and CR2 are in the frame.
+ * The way in and the way out are both a signal: an INT3 of ours is answered by a signal handler that puts the test's
+ * state into the signal frame (general registers, flags, and the XSAVE area with x87, SSE and AVX), so that sigreturn
+ * loads it and goes to the code page. There the instruction is followed by INT3 (or runs with RFLAGS.TF if it may
+ * jump), so another signal, or the instruction's own fault, brings the resulting state. 32-bit code runs in the
+ * 32-bit code segment that Linux gives to every process. The general idea needs no privileges; the exact vector,
+ * error code and CR2 are in the frame.
  */
 #if defined(__x86_64__) && defined(__linux__)
 

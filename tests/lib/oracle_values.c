@@ -1,6 +1,6 @@
 /*
- * Random processor states for the oracle: integers, floats, doubles and 80-bit numbers with a weight on the values where
- * instructions go wrong, flags, control words, memory.
+ * Random processor states for the oracle: integers, floats, doubles and 80-bit numbers with a weight on the values
+ * where instructions go wrong, flags, control words, memory.
  */
 #include "cpu/mem.h"
 #include "tests/lib/oracle_values.h"
