@@ -198,8 +198,14 @@ static void mux_detach(struct chr *c, void *opaque)
     memmove(&x->fronts[i], &x->fronts[i + 1], (FRONTS - i - 1) * sizeof(x->fronts[0]));
     x->fronts[FRONTS - 1] = (struct front){0};
     x->count--;
-    if (x->focus > i || x->focus == x->count)
-        x->focus = x->focus ? x->focus - 1 : 0;
+    if (x->focus == i && x->count) {
+        x->focus %= x->count;
+        tell(&x->fronts[x->focus], CHR_EVENT_FOCUS_IN);
+    } else if (x->focus > i) {
+        x->focus--;
+    } else if (!x->count) {
+        x->focus = 0;
+    }
 }
 
 static void mux_close(struct chr *c)
