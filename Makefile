@@ -45,9 +45,7 @@ OPT_cov := -O1 --coverage
 OPT_fuzz := -O1 -fsanitize=address,fuzzer-no-link -fno-omit-frame-pointer
 WARNINGS := -Wall -Wextra -Wno-unused-parameter
 CFLAGS_ALL := -std=gnu11 -D_GNU_SOURCE -g $(WARNINGS) $(OPT_$(m)) -pthread -I. -Ibuild $(PKG_CFLAGS) $(EXTRA_CFLAGS)
-# While rows of the instruction table still wait for their handlers, the link only warns.
-LINK_UNFINISHED := -no-pie -Wl,--warn-unresolved-symbols
-LDFLAGS_ALL := $(OPT_$(m)) -pthread $(LINK_UNFINISHED) $(EXTRA_LDFLAGS)
+LDFLAGS_ALL := $(OPT_$(m)) -pthread $(EXTRA_LDFLAGS)
 LIBS := $(PKG_LIBS) -lm
 COMPILE = $(CC) $(CFLAGS_ALL)
 LINK = $(CC) $(LDFLAGS_ALL)

@@ -222,7 +222,7 @@ static gboolean carry_out(void *opaque)
 static void on_request(struct machine *m, void *opaque)
 {
     GSource *source = g_idle_source_new();
-    g_source_set_priority(source, G_PRIORITY_HIGH);
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
     g_source_set_callback(source, carry_out, opaque, NULL);
     g_source_attach(source, m->loop);
     g_source_unref(source);
@@ -259,7 +259,7 @@ static void watch_signals(struct session *s)
 {
     static const int quit[] = { SIGINT, SIGTERM, SIGHUP };
     for (unsigned i = 0; i < G_N_ELEMENTS(quit); i++)
-        g_unix_signal_add(quit[i], on_quit_signal, s);
+        g_unix_signal_add_full(G_PRIORITY_HIGH, quit[i], on_quit_signal, s, NULL); /* before a guest that resets without end */
     g_unix_signal_add(SIGUSR1, on_dump_signal, s);
     signal(SIGPIPE, SIG_IGN);
 }

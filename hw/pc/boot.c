@@ -10,6 +10,7 @@
 #include "hw/pc/acpi.h"
 #include "hw/pc/smbios.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -142,9 +143,14 @@ static void write_bios_data(struct pc *pc)
 
 static GMappedFile *map_file(const char *option, const char *name, GError **err)
 {
-    GMappedFile *f = g_mapped_file_new(name, FALSE, err);
+    if (g_file_test(name, G_FILE_TEST_EXISTS) && !g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s %s: this is not a regular file", option, name);
+        return NULL;
+    }
+    g_autoptr(GError) why = NULL;
+    GMappedFile *f = g_mapped_file_new(name, FALSE, &why);
     if (!f)
-        g_prefix_error(err, "%s %s: ", option, name);
+        g_set_error(err, why->domain, why->code, "%s %s: %s", option, name, g_strerror(errno));
     return f;
 }
 

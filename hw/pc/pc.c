@@ -51,7 +51,7 @@ static bool make_ram(struct pc *pc, const struct pc_config *c, GError **err)
     struct machine *m = pc->m;
     m->ram = ram_block_new("pc.ram", c->ram_size, c->mem_path, err);
     if (!m->ram) {
-        g_prefix_error(err, "-m: ");
+        g_prefix_error(err, "%s", c->mem_path ? "-" : "-m: "); /* the sentence about a path begins with "mem-path:" */
         return false;
     }
     /* Guests with more than 3.5 GiB get their hole at a whole gigabyte: huge pages fit better. */

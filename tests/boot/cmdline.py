@@ -12,7 +12,7 @@ ERRORS = [
     ('-smp 1000', 'number from 1'),
     ('-cpu nosuch', 'nosuch'), ('-cpu max,+nosuch', 'nosuch'), ('-accel nosuch', 'nosuch'), ('-accel ,', 'engine'),
     ('-machine nosuch', 'pc or none'), ('-M q35', 'pc or none'), ('-machine pc,foo=bar', "no 'foo'"), ('-machine pc,hpet=maybe', 'maybe'),
-    ('-kernel /nonexistent', 'No such file'), ('-kernel /dev/null', 'no kernel'), ('-kernel %(text)s', 'no kernel'),
+    ('-kernel /nonexistent', 'No such file'), ('-kernel /dev/null', 'regular file'), ('-kernel %(text)s', 'no kernel'),
     ('-kernel %(truncated)s', 'shorter'), ('-kernel %(old)s', 'older'), ('-kernel %(zimage)s', 'zImage'),
     ('-initrd x', 'only with -kernel'), ('-append x', 'only with -kernel'),
     ('-bios /nonexistent', 'nonexistent'), ('-bios %(text)s', '64 KiB'), ('-bios %(odd)s', '64 KiB'),

@@ -18,7 +18,7 @@ def image(seed):
     data = bytearray(r.randbytes(65536))
     if seed % 2:
         # Go to protected mode first: cli; lgdt cs:[table]; mov cr0; far jump into the noise.
-        code = bytes.fromhex('fa 2e 0f 01 16 40 ff 0f 20 c0 66 83 c8 01 0f 22 c0 66 ea') + \
+        code = bytes.fromhex('fa 66 2e 0f 01 16 40 ff 0f 20 c0 66 83 c8 01 0f 22 c0 66 ea') + \
             (0xffff0000 + r.randrange(0xf000)).to_bytes(4, 'little') + b'\x08\x00'
         data[0xff00:0xff00 + len(code)] = code
         data[0xff40:0xff46] = (0x17).to_bytes(2, 'little') + (0xfffffff0 - 0xa0).to_bytes(4, 'little')
@@ -36,8 +36,8 @@ class Run:
         args = command('-display', 'none', '-serial', 'null', '-m', '16', '-vga', 'none', '-bios', self.path)
         if seed % 4 < 2:
             args.append('-no-reboot')
-        self.p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        os.set_blocking(self.p.stdout.fileno(), False)
+        self.out = tempfile.TemporaryFile()
+        self.p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT)
         self.end = time.monotonic() + SECONDS
 
     def finish(self):
@@ -50,8 +50,13 @@ class Run:
             self.p.kill()
             self.p.wait()
             return 'seed %d: does not end on SIGTERM' % self.seed
-        text = (self.p.stdout.read() or b'').decode('utf-8', 'replace')
+        size = self.out.seek(0, os.SEEK_END)
+        self.out.seek(max(0, size - 10000))
+        text = self.out.read().decode('utf-8', 'replace')
+        self.out.close()
         os.unlink(self.path)
+        if size > 1 << 20:
+            return 'seed %d: %d bytes of messages\n%s' % (self.seed, size, text[-1000:])
         if self.p.returncode != 0:
             return 'seed %d: exit code %d\n%s' % (self.seed, self.p.returncode, text[-2000:])
         return None
