@@ -148,13 +148,21 @@ static bool wait_to_run(struct vcpu *v)
     }
 }
 
-/* One line for the user: what killed the processor, and what comes next. */
+/*
+ * One line for the user: what killed the processor, and what comes next. A guest that dies again and again gets one line a
+ * second.
+ */
 static void report_triple_fault(struct cpu *cpu)
 {
+    struct accel *a = cpu->machine->accel;
     GString *s = g_string_new(NULL);
     excp_print_chain(cpu, s);
-    g_printerr("trapeze: processor %u: triple fault: %s; %s\n", cpu->index, s->str,
-               cpu->machine->no_reboot ? "the machine stops (-no-reboot)" : "the machine resets");
+    int64_t now = g_get_monotonic_time(), last = __atomic_load_n(&a->fault_reported, __ATOMIC_RELAXED);
+    if (!last || now - last >= G_USEC_PER_SEC) {
+        __atomic_store_n(&a->fault_reported, now, __ATOMIC_RELAXED);
+        g_printerr("trapeze: processor %u: triple fault: %s; %s\n", cpu->index, s->str,
+                   cpu->machine->no_reboot ? "the machine stops (-no-reboot)" : "the machine resets");
+    }
     if (log_on(LOG_CPU_RESET)) {
         g_string_truncate(s, 0);
         cpu_print(cpu, s);

@@ -20,6 +20,7 @@ struct accel {
     unsigned pause_depth;   /* vCPUs stay out of guest code while it is not 0 */
     bool quit;
     struct cpu *exclusive;  /* the one that may run alone, or NULL */
+    int64_t fault_reported; /* host microseconds of the last line about a triple fault; atomic */
 };
 
 #endif

@@ -55,7 +55,7 @@ class Run:
         text = self.out.read().decode('utf-8', 'replace')
         self.out.close()
         os.unlink(self.path)
-        if size > 1 << 20:
+        if size > 4096:
             return 'seed %d: %d bytes of messages\n%s' % (self.seed, size, text[-1000:])
         if self.p.returncode != 0:
             return 'seed %d: exit code %d\n%s' % (self.seed, self.p.returncode, text[-2000:])
