@@ -86,46 +86,54 @@ static uint32_t substitute(uint32_t v, const uint8_t box[256])
            (uint32_t)box[v >> 24] << 24;
 }
 
-/* ShiftRows and SubBytes; `step` 1 takes row r from r columns to the right, 3 (the inverse) to the left. */
-VEC_INLINE void aes_shift_substitute(union vec *d, const union vec *a, const uint8_t box[256], unsigned step)
+/* Column `n` after ShiftRows and SubBytes; `step` 1 takes row r from r columns to the right, 3 (the inverse) to the
+ * left. */
+VEC_INLINE uint32_t aes_column(const union vec *a, const uint8_t box[256], unsigned n, unsigned step)
 {
-    for (unsigned column = 0; column < 4; column++)
-        for (unsigned row = 0; row < 4; row++)
-            d->u8[L8(4 * column + row)] = box[a->u8[L8(4 * ((column + step * row) & 3) + row)]];
+    uint32_t column = 0;
+
+#pragma GCC unroll 4
+    for (unsigned row = 0; row < 4; row++)
+        column |= (uint32_t)box[a->u8[L8(4 * ((n + step * row) & 3) + row)]] << 8 * row;
+    return column;
 }
 
 VEC_INLINE void aesenclast_body(VEC_BODY_ARGS)
 {
-    aes_shift_substitute(d, a, sbox, 1);
-    d->u64[0] ^= b->u64[0];
-    d->u64[1] ^= b->u64[1];
+#pragma GCC unroll 2
+    for (unsigned w = 0; w < 2; w++)
+        d->u64[w] = b->u64[w] ^ word_of_32(aes_column(a, sbox, 2 * w, 1), aes_column(a, sbox, 2 * w + 1, 1));
 }
 
 VEC_INLINE void aesdeclast_body(VEC_BODY_ARGS)
 {
-    aes_shift_substitute(d, a, inverse_sbox, 3);
-    d->u64[0] ^= b->u64[0];
-    d->u64[1] ^= b->u64[1];
+#pragma GCC unroll 2
+    for (unsigned w = 0; w < 2; w++)
+        d->u64[w] =
+            b->u64[w] ^ word_of_32(aes_column(a, inverse_sbox, 2 * w, 3), aes_column(a, inverse_sbox, 2 * w + 1, 3));
 }
 
 VEC_INLINE void aesenc_body(VEC_BODY_ARGS)
 {
-    aes_shift_substitute(d, a, sbox, 1);
-    for (unsigned n = 0; n < 4; n++)
-        d->u32[n] = mix_column(d->u32[n]) ^ b->u32[n];
+#pragma GCC unroll 2
+    for (unsigned w = 0; w < 2; w++)
+        d->u64[w] = b->u64[w] ^ word_of_32(mix_column(aes_column(a, sbox, 2 * w, 1)),
+                                           mix_column(aes_column(a, sbox, 2 * w + 1, 1)));
 }
 
 VEC_INLINE void aesdec_body(VEC_BODY_ARGS)
 {
-    aes_shift_substitute(d, a, inverse_sbox, 3);
-    for (unsigned n = 0; n < 4; n++)
-        d->u32[n] = inverse_mix_column(d->u32[n]) ^ b->u32[n];
+#pragma GCC unroll 2
+    for (unsigned w = 0; w < 2; w++)
+        d->u64[w] = b->u64[w] ^ word_of_32(inverse_mix_column(aes_column(a, inverse_sbox, 2 * w, 3)),
+                                           inverse_mix_column(aes_column(a, inverse_sbox, 2 * w + 1, 3)));
 }
 
 VEC_INLINE void aesimc_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < 4; n++)
-        d->u32[n] = inverse_mix_column(b->u32[n]);
+#pragma GCC unroll 2
+    for (unsigned w = 0; w < 2; w++)
+        d->u64[w] = word_of_32(inverse_mix_column(b->u64[w]), inverse_mix_column(b->u64[w] >> 32));
 }
 
 VEC_INLINE void aeskeygenassist_body(VEC_BODY_ARGS)

@@ -12,13 +12,23 @@
 VEC_INLINE void fma_run(struct cpu *cpu, const struct insn *i, enum fp_fma kind, unsigned order, unsigned size,
                         unsigned bytes, bool mem)
 {
-    union vec d = cpu->v[i->reg], tmp; /* a scalar one keeps the rest of the destination */
+    union vec d, tmp;
     const union vec *o1 = &cpu->v[i->reg], *o2 = &cpu->v[i->vvvv], *o3 = vec_rm(cpu, i, &tmp, bytes, mem);
     const union vec *a = order == 132 ? o1 : o2, *b = order == 213 ? o1 : o3;
     const union vec *c = order == 132 ? o2 : order == 213 ? o3 : o1;
 
     (size == 4 ? fp_fma32 : fp_fma64)(cpu, &d, a, b, c, bytes / size, kind);
-    vec_write(cpu, i, i->reg, &d, bytes < 16 ? 16 : bytes);
+    if (bytes >= 16) {
+        vec_write(cpu, i, i->reg, &d, bytes);
+        return;
+    }
+    /* A scalar one keeps the rest of its destination, not of VEX.vvvv. */
+    union vec *r = &cpu->v[i->reg];
+    if (size == 4)
+        r->u32[L32(0)] = d.u32[L32(0)];
+    else
+        r->u64[0] = d.u64[0];
+    r->u64[2] = r->u64[3] = 0;
 }
 
 #define SCALAR(name, kind, order, size) \

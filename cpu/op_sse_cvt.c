@@ -59,34 +59,35 @@ VEC_OP_VL_MEM(vcvtps2ph, vcvtps2ph_xr, vcvtps2ph_xm, vcvtps2ph_yr, vcvtps2ph_ym)
 
 /* --- Scalar ------------------------------------------------------------------------------------------------------- */
 
-VEC_INLINE void scalar_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn, unsigned from, bool mem)
+VEC_INLINE void scalar_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn, unsigned from, unsigned to, bool mem)
 {
-    union vec d = cpu->v[i->vvvv], tmp;
+    union vec d, tmp;
 
     fn(cpu, &d, vec_rm(cpu, i, &tmp, from, mem), 1);
-    vec_write(cpu, i, i->reg, &d, 16);
+    vec_write_scalar(cpu, i, i->reg, &d, to);
 }
 #define FORMS(name, run, ...) \
     VEC_FN(name##_r, run(cpu, i, __VA_ARGS__, false)) \
     VEC_FN(name##_m, run(cpu, i, __VA_ARGS__, true)) \
     VEC_OP_MEM(name, name##_r, name##_m)
-FORMS(cvtss2sd, scalar_run, fp_f32_to_f64, 4)
-FORMS(cvtsd2ss, scalar_run, fp_f64_to_f32, 8)
+FORMS(cvtss2sd, scalar_run, fp_f32_to_f64, 4, 8)
+FORMS(cvtsd2ss, scalar_run, fp_f64_to_f32, 8, 4)
 
 /* From Ey, 32 or 64 bits. */
-VEC_INLINE void from_general_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn32, fp_unary_fn *fn64, bool mem)
+VEC_INLINE void from_general_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn32, fp_unary_fn *fn64,
+                                 unsigned to, bool mem)
 {
-    union vec d = cpu->v[i->vvvv], b;
+    union vec d, b;
 
     if (i->osize == 3)
         b.u64[0] = rm_get(cpu, i, 3, mem);
     else
         b.u32[L32(0)] = rm_get(cpu, i, 2, mem);
     (i->osize == 3 ? fn64 : fn32)(cpu, &d, &b, 1);
-    vec_write(cpu, i, i->reg, &d, 16);
+    vec_write_scalar(cpu, i, i->reg, &d, to);
 }
-FORMS(cvtsi2ss, from_general_run, fp_i32_to_f32, fp_i64_to_f32)
-FORMS(cvtsi2sd, from_general_run, fp_i32_to_f64, fp_i64_to_f64)
+FORMS(cvtsi2ss, from_general_run, fp_i32_to_f32, fp_i64_to_f32, 4)
+FORMS(cvtsi2sd, from_general_run, fp_i32_to_f64, fp_i64_to_f64, 8)
 
 /* To Gy. */
 VEC_INLINE void to_general_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn32, fp_unary_fn *fn64,

@@ -10,16 +10,12 @@
 
 /* In all of these `size` is a lane's and `bytes` the operand's: of 16 or 32, or one lane of a scalar instruction. */
 
-/* The destination of a scalar instruction has the rest of its first operand. */
-VEC_INLINE void scalar_rest(const struct cpu *cpu, const struct insn *i, union vec *d, unsigned bytes)
-{
-    if (bytes < 16)
-        *d = cpu->v[i->vvvv];
-}
-
 VEC_INLINE void result_write(struct cpu *cpu, const struct insn *i, const union vec *d, unsigned bytes)
 {
-    vec_write(cpu, i, i->reg, d, bytes < 16 ? 16 : bytes);
+    if (bytes < 16)
+        vec_write_scalar(cpu, i, i->reg, d, bytes);
+    else
+        vec_write(cpu, i, i->reg, d, bytes);
 }
 
 /* --- Two operands ------------------------------------------------------------------------------------------------- */
@@ -30,7 +26,6 @@ VEC_INLINE void binary_run(struct cpu *cpu, const struct insn *i, fp_binary_fn *
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
 
-    scalar_rest(cpu, i, &d, bytes);
     fn(cpu, &d, &cpu->v[i->vvvv], b, bytes / size);
     result_write(cpu, i, &d, bytes);
 }
@@ -107,7 +102,6 @@ VEC_INLINE void unary_run(struct cpu *cpu, const struct insn *i, fp_unary_fn *fn
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
 
-    scalar_rest(cpu, i, &d, bytes);
     fn(cpu, &d, b, bytes / size);
     result_write(cpu, i, &d, bytes);
 }
@@ -124,7 +118,6 @@ VEC_INLINE void round_run(struct cpu *cpu, const struct insn *i, unsigned width,
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
 
-    scalar_rest(cpu, i, &d, bytes);
     fp_round(cpu, width, &d, b, bytes / size, i->imm);
     result_write(cpu, i, &d, bytes);
 }
@@ -145,7 +138,6 @@ VEC_INLINE void compare_run(struct cpu *cpu, const struct insn *i, compare_fn *f
     union vec d, tmp;
     const union vec *b = vec_rm(cpu, i, &tmp, bytes, mem);
 
-    scalar_rest(cpu, i, &d, bytes);
     fn(cpu, &d, &cpu->v[i->vvvv], b, bytes / size, i->imm & (i->flags & INSN_VEX ? 31 : 7));
     result_write(cpu, i, &d, bytes);
 }

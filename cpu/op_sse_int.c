@@ -137,6 +137,14 @@ VEC_XY(xorpd)
 
 /* --- Multiplication ----------------------------------------------------------------------------------------------- */
 
+/* Unsigned bytes of x, signed ones of y. */
+VEC_INLINE int multiply_add_bytes(int16_t x, int16_t y)
+{
+    int low = (uint8_t)x * (int8_t)y, high = (uint8_t)(x >> 8) * (int8_t)(y >> 8);
+
+    return clamp(low + high, INT16_MIN, INT16_MAX);
+}
+
 /* The sum of the products of two words; only all four being -32768 wraps. */
 VEC_INLINE uint32_t multiply_add_words(uint32_t x, uint32_t y)
 {
@@ -145,12 +153,13 @@ VEC_INLINE uint32_t multiply_add_words(uint32_t x, uint32_t y)
     return (uint32_t)low + (uint32_t)high;
 }
 
-/* Unsigned bytes of x, signed ones of y. */
-VEC_INLINE int multiply_add_bytes(int16_t x, int16_t y)
+VEC_INLINE void pmaddwd_body(VEC_BODY_ARGS)
 {
-    int low = (uint8_t)x * (int8_t)y, high = (uint8_t)(x >> 8) * (int8_t)(y >> 8);
-
-    return clamp(low + high, INT16_MIN, INT16_MAX);
+#pragma GCC unroll 4
+    for (unsigned w = 0; w < bytes / 8; w++) {
+        uint64_t x = a->u64[w], y = b->u64[w];
+        d->u64[w] = word_of_32(multiply_add_words(x, y), multiply_add_words(x >> 32, y >> 32));
+    }
 }
 
 VEC_LANES(pmullw, u16, ((uint32_t)x * y))
@@ -161,7 +170,6 @@ VEC_LANES(pmulld, u32, (x * y))
 VEC_LANES(pmuludq, u64, (x & UINT32_MAX) * (y & UINT32_MAX))
 VEC_LANES(pmuldq, s64, ((int64_t)(int32_t)x * (int32_t)y))
 
-VEC_LANES(pmaddwd, u32, multiply_add_words(x, y))
 VEC_LANES(pmaddubsw, s16, multiply_add_bytes(x, y))
 
 VEC_MXY(pmullw)

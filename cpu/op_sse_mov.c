@@ -52,18 +52,6 @@ VEC_OP_VL_MEM(movntdq, NULL, store_xm, NULL, store_ym)
 
 /* --- Scalars: merged between registers, zero-extended from memory ------------------------------------------------- */
 
-/* reg = the low `bytes` of the source, above them what VEX.vvvv has (which is reg itself for a legacy instruction). */
-VEC_INLINE void scalar_merge(struct cpu *cpu, const struct insn *i, unsigned to, unsigned from, unsigned bytes)
-{
-    union vec d = cpu->v[i->flags & INSN_VEX ? i->vvvv : to];
-
-    if (bytes == 4)
-        d.u32[L32(0)] = cpu->v[from].u32[L32(0)];
-    else
-        d.u64[0] = cpu->v[from].u64[0];
-    vec_write(cpu, i, to, &d, 16);
-}
-
 VEC_INLINE void scalar_load(struct cpu *cpu, const struct insn *i, unsigned bytes)
 {
     union vec d = { .u64 = { 0 } };
@@ -77,13 +65,13 @@ VEC_INLINE void scalar_store(struct cpu *cpu, const struct insn *i, unsigned byt
     vec_store(cpu, &cpu->v[i->reg], insn_linear(cpu, i, bytes, true), bytes, i->seg);
 }
 
-VEC_FN(movss_load_r, scalar_merge(cpu, i, i->reg, i->rm, 4))
+VEC_FN(movss_load_r, vec_write_scalar(cpu, i, i->reg, &cpu->v[i->rm], 4))
 VEC_FN(movss_load_m, scalar_load(cpu, i, 4))
-VEC_FN(movss_store_r, scalar_merge(cpu, i, i->rm, i->reg, 4))
+VEC_FN(movss_store_r, vec_write_scalar(cpu, i, i->rm, &cpu->v[i->reg], 4))
 VEC_FN(movss_store_m, scalar_store(cpu, i, 4))
-VEC_FN(movsd_load_r, scalar_merge(cpu, i, i->reg, i->rm, 8))
+VEC_FN(movsd_load_r, vec_write_scalar(cpu, i, i->reg, &cpu->v[i->rm], 8))
 VEC_FN(movsd_load_m, scalar_load(cpu, i, 8))
-VEC_FN(movsd_store_r, scalar_merge(cpu, i, i->rm, i->reg, 8))
+VEC_FN(movsd_store_r, vec_write_scalar(cpu, i, i->rm, &cpu->v[i->reg], 8))
 VEC_FN(movsd_store_m, scalar_store(cpu, i, 8))
 VEC_OP_MEM(movss_load, movss_load_r, movss_load_m)
 VEC_OP_MEM(movss_store, movss_store_r, movss_store_m)

@@ -40,20 +40,26 @@ SHIFT(psrad, s32, x >> c)
 /* By bytes, within each 16. */
 VEC_INLINE void pslldq_imm_body(VEC_BODY_ARGS)
 {
-    unsigned c = imm > 16 ? 16 : imm;
+    unsigned c = imm % 8 * 8;
 
-    for (unsigned block = 0; block < bytes; block += 16)
-        for (unsigned n = 0; n < 16; n++)
-            d->u8[L8(block + n)] = n < c ? 0 : b->u8[L8(block + n - c)];
+    for (unsigned w = 0; w < bytes / 8; w += 2) {
+        uint64_t low = b->u64[w], high = c ? b->u64[w + 1] << c | low >> (64 - c) : b->u64[w + 1];
+        low <<= c;
+        d->u64[w] = imm < 8 ? low : 0;
+        d->u64[w + 1] = imm < 8 ? high : imm < 16 ? low : 0;
+    }
 }
 
 VEC_INLINE void psrldq_imm_body(VEC_BODY_ARGS)
 {
-    unsigned c = imm > 16 ? 16 : imm;
+    unsigned c = imm % 8 * 8;
 
-    for (unsigned block = 0; block < bytes; block += 16)
-        for (unsigned n = 0; n < 16; n++)
-            d->u8[L8(block + n)] = n + c < 16 ? b->u8[L8(block + n + c)] : 0;
+    for (unsigned w = 0; w < bytes / 8; w += 2) {
+        uint64_t high = b->u64[w + 1], low = c ? b->u64[w] >> c | high << (64 - c) : b->u64[w];
+        high >>= c;
+        d->u64[w] = imm < 8 ? low : imm < 16 ? high : 0;
+        d->u64[w + 1] = imm < 8 ? high : 0;
+    }
 }
 
 /* The immediate forms are of the opcode's group: the destination is VEX.vvvv, or the source itself. */

@@ -10,17 +10,22 @@
 /* Most of these work in blocks of 16 bytes, or in the 8 of an MMX register. */
 #define BLOCK(bytes) ((bytes) < 16 ? (bytes) : 16)
 
-/* --- Pack: the lanes of a block of a, then of b, in half the width with saturation -------------------------------- */
+/* --- Pack: the lanes of a block of a, then of b, in half the width with saturation
+ * ------------------------------------ */
 
+#define PACK_HALF(s, from, LF, to, LT, lo, hi, at) \
+    for (unsigned n = 0; n < count; n++) { \
+        __typeof__(d->from[0]) v = (s)->from[LF(block + n)]; \
+        v = v < lo ? lo : v; \
+        d->to[LT(2 * block + (at) + n)] = v > hi ? hi : v; \
+    }
 #define PACK(name, from, LF, to, LT, lo, hi) \
     VEC_INLINE void name##_body(VEC_BODY_ARGS) \
     { \
         unsigned size = sizeof d->from[0], count = BLOCK(bytes) / size; \
         for (unsigned block = 0; block < bytes / size; block += count) { \
-            for (unsigned n = 0; n < 2 * count; n++) { \
-                int64_t v = n < count ? a->from[LF(block + n)] : b->from[LF(block + n - count)]; \
-                d->to[LT(2 * block + n)] = v < lo ? lo : v > hi ? hi : v; \
-            } \
+            PACK_HALF(a, from, LF, to, LT, lo, hi, 0) \
+            PACK_HALF(b, from, LF, to, LT, lo, hi, count) \
         } \
     }
 
@@ -87,47 +92,64 @@ VEC_INLINE void pshufb_body(VEC_BODY_ARGS)
 {
     unsigned size = BLOCK(bytes);
 
-    for (unsigned n = 0; n < bytes; n++) {
-        uint8_t from = b->u8[L8(n)];
-        d->u8[L8(n)] = from & 0x80 ? 0 : a->u8[L8((n & -size) + (from & (size - 1)))];
+#pragma GCC unroll 4
+    for (unsigned w = 0; w < bytes / 8; w++) {
+        uint64_t choice = b->u64[w], word = 0;
+#pragma GCC unroll 8
+        for (unsigned n = 0; n < 8; n++, choice >>= 8) {
+            uint64_t byte = a->u8[L8((8 * w & -size) + (choice & (size - 1)))];
+            word |= (choice & 0x80 ? 0 : byte) << 8 * n;
+        }
+        d->u64[w] = word;
     }
 }
 
-/* Two bits of the immediate for each of four lanes. */
+/* Four words of v from `base` on, by two bits of the immediate each. */
+VEC_INLINE uint64_t choose_16(const union vec *v, unsigned base, unsigned imm)
+{
+    return word_of_16(v->u16[L16(base + (imm & 3))], v->u16[L16(base + (imm >> 2 & 3))],
+                      v->u16[L16(base + (imm >> 4 & 3))], v->u16[L16(base + (imm >> 6 & 3))]);
+}
+
+/* Two doublewords, likewise. */
+VEC_INLINE uint64_t choose_32(const union vec *v, unsigned base, unsigned imm)
+{
+    return word_of_32(v->u32[L32(base + (imm & 3))], v->u32[L32(base + (imm >> 2 & 3))]);
+}
+
 VEC_INLINE void pshufw_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < 4; n++)
-        d->u16[L16(n)] = b->u16[L16(imm >> 2 * n & 3)];
+    d->u64[0] = choose_16(b, 0, imm);
 }
 
 VEC_INLINE void pshufd_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < bytes / 4; n++)
-        d->u32[L32(n)] = b->u32[L32((n & 4) + (imm >> 2 * (n & 3) & 3))];
+    for (unsigned w = 0; w < bytes / 8; w++)
+        d->u64[w] = choose_32(b, 2 * w & 4, w & 1 ? imm >> 4 : imm);
 }
 
 VEC_INLINE void pshuflw_body(VEC_BODY_ARGS)
 {
-    for (unsigned block = 0; block < bytes / 2; block += 8) {
-        for (unsigned n = 0; n < 4; n++)
-            d->u16[L16(block + n)] = b->u16[L16(block + (imm >> 2 * n & 3))];
-        d->u64[block / 4 + 1] = b->u64[block / 4 + 1];
+    for (unsigned w = 0; w < bytes / 8; w += 2) {
+        d->u64[w] = choose_16(b, 4 * w, imm);
+        d->u64[w + 1] = b->u64[w + 1];
     }
 }
 
 VEC_INLINE void pshufhw_body(VEC_BODY_ARGS)
 {
-    for (unsigned block = 0; block < bytes / 2; block += 8) {
-        d->u64[block / 4] = b->u64[block / 4];
-        for (unsigned n = 0; n < 4; n++)
-            d->u16[L16(block + 4 + n)] = b->u16[L16(block + 4 + (imm >> 2 * n & 3))];
+    for (unsigned w = 0; w < bytes / 8; w += 2) {
+        d->u64[w] = b->u64[w];
+        d->u64[w + 1] = choose_16(b, 4 * w + 4, imm);
     }
 }
 
 VEC_INLINE void shufps_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < bytes / 4; n++)
-        d->u32[L32(n)] = (n & 2 ? b : a)->u32[L32((n & 4) + (imm >> 2 * (n & 3) & 3))];
+    for (unsigned w = 0; w < bytes / 8; w += 2) {
+        d->u64[w] = choose_32(a, 2 * w, imm);
+        d->u64[w + 1] = choose_32(b, 2 * w, imm >> 4);
+    }
 }
 
 VEC_INLINE void shufpd_body(VEC_BODY_ARGS)
@@ -138,8 +160,8 @@ VEC_INLINE void shufpd_body(VEC_BODY_ARGS)
 
 VEC_INLINE void vpermilps_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < bytes / 4; n++)
-        d->u32[L32(n)] = a->u32[L32((n & 4) + (b->u32[L32(n)] & 3))];
+    for (unsigned w = 0; w < bytes / 8; w++)
+        d->u64[w] = choose_32(a, 2 * w & 4, (b->u64[w] & 3) | (b->u64[w] >> 30 & 12));
 }
 
 VEC_INLINE void vpermilpd_body(VEC_BODY_ARGS)
@@ -161,14 +183,20 @@ VEC_INLINE void vpermilpd_imm_body(VEC_BODY_ARGS)
 /* The bytes of a above those of b, shifted right. */
 VEC_INLINE void palignr_body(VEC_BODY_ARGS)
 {
-    unsigned size = BLOCK(bytes);
+    unsigned words = BLOCK(bytes) / 8, skip = imm / 8, shift = imm % 8 * 8;
 
-    for (unsigned block = 0; block < bytes; block += size) {
-        for (unsigned n = 0; n < size; n++) {
-            unsigned from = n + (uint8_t)imm;
-            d->u8[L8(block + n)] = from < size       ? b->u8[L8(block + from)]
-                                   : from < 2 * size ? a->u8[L8(block + from - size)]
-                                                     : 0;
+    for (unsigned block = 0; block < bytes / 8; block += words) {
+        uint64_t w[4] = { b->u64[block] };
+#pragma GCC unroll 2
+        for (unsigned n = 0; n < words; n++) {
+            w[n] = b->u64[block + n];
+            w[words + n] = a->u64[block + n];
+        }
+#pragma GCC unroll 2
+        for (unsigned n = 0; n < words; n++) {
+            unsigned from = n + skip;
+            uint64_t low = from < 2 * words ? w[from] : 0, high = from + 1 < 2 * words ? w[from + 1] : 0;
+            d->u64[block + n] = shift ? low >> shift | high << (64 - shift) : low;
         }
     }
 }
@@ -209,16 +237,32 @@ VEC_XY(movshdup)
 
 /* --- Blend -------------------------------------------------------------------------------------------------------- */
 
+/* The low bits of `bits`, one for each lane of a word, as a mask over it. */
+VEC_INLINE uint64_t blend_mask_16(unsigned bits)
+{
+    return word_of_16(bits & 1 ? 0xffff : 0, bits & 2 ? 0xffff : 0, bits & 4 ? 0xffff : 0, bits & 8 ? 0xffff : 0);
+}
+
+VEC_INLINE uint64_t blend_mask_32(unsigned bits)
+{
+    return word_of_32(bits & 1 ? UINT32_MAX : 0, bits & 2 ? UINT32_MAX : 0);
+}
+
+VEC_INLINE uint64_t blend(uint64_t a, uint64_t b, uint64_t mask)
+{
+    return (a & ~mask) | (b & mask);
+}
+
 VEC_INLINE void pblendw_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < bytes / 2; n++)
-        d->u16[L16(n)] = (imm >> (n & 7) & 1 ? b : a)->u16[L16(n)];
+    for (unsigned w = 0; w < bytes / 8; w++)
+        d->u64[w] = blend(a->u64[w], b->u64[w], blend_mask_16(imm >> 4 * (w & 1)));
 }
 
 VEC_INLINE void blendps_body(VEC_BODY_ARGS)
 {
-    for (unsigned n = 0; n < bytes / 4; n++)
-        d->u32[L32(n)] = (imm >> n & 1 ? b : a)->u32[L32(n)];
+    for (unsigned w = 0; w < bytes / 8; w++)
+        d->u64[w] = blend(a->u64[w], b->u64[w], blend_mask_32(imm >> 2 * w));
 }
 
 VEC_INLINE void vpblendd_body(VEC_BODY_ARGS)
@@ -288,15 +332,12 @@ WIDEN(pmovzxdq, u32, L32, u64, L64, 8, 16)
 VEC_INLINE void pinsr_run(struct cpu *cpu, const struct insn *i, unsigned size, bool mem)
 {
     uint64_t v = mem ? mem_load(cpu, insn_linear(cpu, i, 1u << size, false), size, i->seg) : cpu->r[i->rm];
-    union vec d = cpu->v[i->vvvv];
-    unsigned n = i->imm & ((16u >> size) - 1);
+    unsigned n = i->imm & ((16u >> size) - 1), word = n << size >> 3, shift = (n << size & 7) * 8;
+    uint64_t mask = (size == 3 ? UINT64_MAX : (UINT64_C(1) << (8 << size)) - 1) << shift;
+    union vec d;
 
-    switch (size) {
-    case 0: d.u8[L8(n)] = v; break;
-    case 1: d.u16[L16(n)] = v; break;
-    case 2: d.u32[L32(n)] = v; break;
-    default: d.u64[n] = v; break;
-    }
+    for (unsigned w = 0; w < 2; w++)
+        d.u64[w] = blend(cpu->v[i->vvvv].u64[w], v << shift, w == word ? mask : 0);
     vec_write(cpu, i, i->reg, &d, 16);
 }
 
@@ -379,29 +420,43 @@ VEC_OP_MEM(insertps, insertps_r, insertps_m)
 
 /* --- Sign bits into a general register ---------------------------------------------------------------------------- */
 
-#define MOVMSK(name, lane, L) \
+/* The top bit of each byte, gathered by a multiplication into the top byte. */
+VEC_INLINE uint32_t signs_8(uint64_t word)
+{
+    return (word >> 7 & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080) >> 56;
+}
+
+VEC_INLINE uint32_t signs_32(uint64_t word)
+{
+    return (word >> 31 & 1) | (word >> 62 & 2);
+}
+
+VEC_INLINE uint32_t signs_64(uint64_t word)
+{
+    return word >> 63;
+}
+
+#define MOVMSK(name, signs, lanes) \
     VEC_INLINE void name##_run(struct cpu *cpu, const struct insn *i, unsigned bytes) \
     { \
         const union vec *v = &cpu->v[i->rm]; \
         uint32_t bits = 0; \
-        for (unsigned n = 0; n < bytes / sizeof v->lane[0]; n++) \
-            bits |= (uint32_t)(v->lane[L(n)] < 0) << n; \
+        for (unsigned w = 0; w < bytes / 8; w++) \
+            bits |= signs(v->u64[w]) << lanes * w; \
         cpu->r[i->reg] = bits; \
     } \
     VEC_FN(name##_x, name##_run(cpu, i, 16)) \
     VEC_FN(name##_y, name##_run(cpu, i, 32)) \
     VEC_OP_VL_MEM(name, name##_x, NULL, name##_y, NULL)
 
-MOVMSK(pmovmskb, s8, L8)
-MOVMSK(movmskps, s32, L32)
-MOVMSK(movmskpd, s64, L64)
+MOVMSK(pmovmskb, signs_8, 8)
+MOVMSK(movmskps, signs_32, 2)
+MOVMSK(movmskpd, signs_64, 1)
 
 static void pmovmskb_mmx_r(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
     x87_enter_mmx(cpu);
-    /* The top bit of each byte, gathered by a multiplication into the top byte. */
-    uint64_t bits = mmx_read(cpu, i->rm) >> 7 & UINT64_C(0x0101010101010101);
-    cpu->r[i->reg] = bits * UINT64_C(0x0102040810204080) >> 56;
+    cpu->r[i->reg] = signs_8(mmx_read(cpu, i->rm));
 }
 VEC_OP_MEM(pmovmskb_mmx, pmovmskb_mmx_r, NULL)

@@ -23,16 +23,6 @@ struct str {
     unsigned len;
 };
 
-static int32_t element(const union vec *v, unsigned n, unsigned imm)
-{
-    switch (imm & (STR_WORDS | STR_SIGNED)) {
-    case 0: return v->u8[L8(n)];
-    case STR_WORDS: return v->u16[L16(n)];
-    case STR_SIGNED: return v->s8[L8(n)];
-    default: return v->s16[L16(n)];
-    }
-}
-
 static unsigned str_max(unsigned imm)
 {
     return imm & STR_WORDS ? 8 : 16;
@@ -40,8 +30,24 @@ static unsigned str_max(unsigned imm)
 
 static void str_get(struct str *s, const union vec *v, unsigned imm)
 {
-    for (unsigned n = 0; n < str_max(imm); n++)
-        s->e[n] = element(v, n, imm);
+    switch (imm & (STR_WORDS | STR_SIGNED)) {
+    case 0:
+        for (unsigned n = 0; n < 16; n++)
+            s->e[n] = v->u8[L8(n)];
+        break;
+    case STR_WORDS:
+        for (unsigned n = 0; n < 8; n++)
+            s->e[n] = v->u16[L16(n)];
+        break;
+    case STR_SIGNED:
+        for (unsigned n = 0; n < 16; n++)
+            s->e[n] = v->s8[L8(n)];
+        break;
+    default:
+        for (unsigned n = 0; n < 8; n++)
+            s->e[n] = v->s16[L16(n)];
+        break;
+    }
 }
 
 /* Up to the first zero. */

@@ -29,6 +29,19 @@
 #define L32(n) (n)
 #endif
 
+/*
+ * Words put together in a register. A body that stores a vector lane by lane into memory makes the load of the whole
+ * wait until all stores are done.
+ */
+VEC_INLINE uint64_t word_of_32(uint32_t n0, uint32_t n1)
+{
+    return n0 | (uint64_t)n1 << 32;
+}
+VEC_INLINE uint64_t word_of_16(uint16_t n0, uint16_t n1, uint16_t n2, uint16_t n3)
+{
+    return n0 | (uint32_t)n1 << 16 | (uint64_t)n2 << 32 | (uint64_t)n3 << 48;
+}
+
 /* --- Memory ------------------------------------------------------------------------------------------------------- */
 
 /* Linear address of the memory operand; #GP(0) if the row asks for alignment and there is none. */
@@ -115,6 +128,29 @@ VEC_INLINE void vec_write(struct cpu *cpu, const struct insn *i, unsigned reg, c
     } else if (i->flags & INSN_VEX) {
         d->u64[2] = d->u64[3] = 0;
     }
+}
+
+/*
+ * Writes a scalar result of 4 or 8 bytes. What is above it in the XMM register comes from VEX.vvvv, which is the
+ * register itself for a legacy instruction: nothing but the lane is written then, so that the next load of it need not
+ * wait.
+ */
+VEC_INLINE void vec_write_scalar(struct cpu *cpu, const struct insn *i, unsigned reg, const union vec *v,
+                                 unsigned bytes)
+{
+    union vec *d = &cpu->v[reg];
+    uint64_t value = bytes == 4 ? v->u32[L32(0)] : v->u64[0]; /* v may be the same register */
+
+    if (i->flags & INSN_VEX) {
+        const union vec *rest = &cpu->v[i->vvvv];
+        d->u64[0] = rest->u64[0];
+        d->u64[1] = rest->u64[1];
+        d->u64[2] = d->u64[3] = 0;
+    }
+    if (bytes == 4)
+        d->u32[L32(0)] = value;
+    else
+        d->u64[0] = value;
 }
 
 /* --- MMX operands ------------------------------------------------------------------------------------------------- */
