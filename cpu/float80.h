@@ -113,6 +113,8 @@ float80_binary float80_prem, float80_prem1;
 unsigned float80_compare(struct float80 a, struct float80 b, uint16_t cw);
 unsigned float80_compare_quiet(struct float80 a, struct float80 b, uint16_t cw);
 
+/* The following are the host's own; or else correctly rounded, which may be one unit in the last place from a processor's. */
+extern const bool float80_exact_math;
 /* 2^a - 1; b * log2(a); b * log2(a + 1); arctan(b / a) in the right quadrant. */
 float80_unary float80_2xm1;
 float80_binary float80_yl2x, float80_yl2xp1, float80_patan;

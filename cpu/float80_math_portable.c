@@ -9,6 +9,8 @@
 
 #include <mpfr.h>
 
+const bool float80_exact_math = false;
+
 /* Enough for a correct rounding to 64 bits: results are cut to 128 with a sticky bit. */
 #define PRECISION 256
 
@@ -300,11 +302,29 @@ static bool special_angle(struct float80 *r, unsigned *flags, struct float80 x, 
     return false;
 }
 
-/* Sine of the angle plus `quarter` quarter turns. */
+/* Below 2^-68 the processor takes the angle itself for sine and tangent, and 1 for the cosine. */
+static bool is_tiny(struct soft a)
+{
+    return a.exp < FLOAT80_BIAS - 68;
+}
+
+static unsigned tiny_result(struct float80 *r, struct soft a, bool cosine, uint16_t cw)
+{
+    unsigned flags = FPU_PE;
+    if (cosine)
+        *r = float80_make(FLOAT80_BIAS, FLOAT80_INT);
+    else
+        flags |= soft_pack(r, a.sign, a.exp, (struct u128){ a.mant, 0 }, 0, cw) | (a.exp < 1 ? FPU_UE : 0);
+    return soft_denormal(flags, a.denormal, cw);
+}
+
+/* Sine of the angle plus `quarter` quarter turns, at most one. */
 static unsigned sine(struct float80 *r, struct soft a, unsigned quarter, uint16_t cw)
 {
     unsigned quadrant;
     mpfr_t t;
+    if (is_tiny(a))
+        return tiny_result(r, a, quarter, cw);
     mpfr_init2(t, PRECISION);
     to_mpfr(t, a);
     reduce(t, &quadrant);
@@ -315,11 +335,7 @@ static unsigned sine(struct float80 *r, struct soft a, unsigned quarter, uint16_
         mpfr_sin(t, t, MPFR_RNDZ);
     if (quadrant & 2)
         mpfr_neg(t, t, MPFR_RNDN);
-    /* Of a tiny angle the sine is the angle itself. */
-    bool tiny = !quadrant && a.exp < FLOAT80_BIAS - 64;
-    if (tiny)
-        to_mpfr(t, a);
-    unsigned flags = from_mpfr(r, t, tiny ? NUDGE_NONE : NUDGE_UP, cw);
+    unsigned flags = from_mpfr(r, t, NUDGE_UP, cw);
     mpfr_clear(t);
     return soft_denormal(flags, a.denormal, cw);
 }
@@ -376,6 +392,8 @@ unsigned float80_tan(struct float80 *below, struct float80 *top, struct float80 
         *below = x;
         return 0;
     }
+    if (is_tiny(a))
+        return tiny_result(below, a, false, cw);
     mpfr_t t;
     mpfr_init2(t, PRECISION);
     to_mpfr(t, a);

@@ -21,6 +21,8 @@
 /* Where the number of registers in use depends on the exceptions met. */
 #define X87_LEAVE_EMPTY "emms\n\tfldcw %[host]"
 
+const bool float80_exact_math = true;
+
 #define FLAGS_RESULT (FPU_EXCEPTIONS | FPU_C1)
 
 /* ST(0) = op ST(0) */

@@ -106,3 +106,14 @@ uint16_t operand_control(void)
     uint16_t cw = pick & (FPU_PC_MASK | FPU_RC_MASK);
     return cw | 0x40 | (pick >> 16 & 1 ? FPU_EXCEPTIONS : pick >> 20 & FPU_EXCEPTIONS);
 }
+
+bool operand_alike(struct float80 a, struct float80 b, bool ulp)
+{
+    if (a.sexp == b.sexp)
+        return (a.mant > b.mant ? a.mant - b.mant : b.mant - a.mant) <= ulp;
+    /* Neighbours on both sides of a power of two, or of the smallest normal number. */
+    if (b.sexp == a.sexp + 1)
+        return operand_alike(b, a, ulp);
+    uint64_t below = b.sexp & FLOAT80_EXP ? UINT64_MAX : FLOAT80_INT - 1;
+    return ulp && a.sexp == b.sexp + 1 && a.mant == FLOAT80_INT && b.mant == below;
+}

@@ -19,4 +19,7 @@ struct float80 operand_near(struct float80 a);
 uint16_t operand_control(void);
 uint64_t operand_random64(void);
 
+/* Results that are the same, or with `ulp` neighbours. */
+bool operand_alike(struct float80 a, struct float80 b, bool ulp);
+
 #endif

@@ -32,21 +32,6 @@ struct outcome {
     unsigned flags;
 };
 
-static bool same(struct float80 a, struct float80 b)
-{
-    return a.mant == b.mant && a.sexp == b.sexp;
-}
-
-static bool within_one_ulp(struct float80 a, struct float80 b)
-{
-    if ((a.sexp ^ b.sexp) & FLOAT80_SIGN)
-        return false;
-    /* Neighbours differ by one if exponent and fraction are read as one number. */
-    struct u128 x = { a.sexp & FLOAT80_EXP, a.mant << 1 }, y = { b.sexp & FLOAT80_EXP, b.mant << 1 };
-    struct u128 d = u128_less(x, y) ? u128_sub(y, x) : u128_sub(x, y);
-    return !d.hi && d.lo <= 2;
-}
-
 static void complain(const char *name, struct float80 a, struct float80 b, uint16_t cw, const struct outcome *want,
                      const struct outcome *got)
 {
@@ -92,7 +77,7 @@ static void check(const char *name, struct float80 a, struct float80 b, uint16_t
         ok = want.v == got.v;
     else if (!(want.flags & FPU_C2))
         for (unsigned n = 0; n < (how & 3); n++)
-            ok &= how & ULP ? within_one_ulp(want.r[n], got.r[n]) : same(want.r[n], got.r[n]);
+            ok &= operand_alike(want.r[n], got.r[n], how & ULP);
     if (ok && !((want.flags ^ got.flags) & relevant))
         return;
     g_test_fail();

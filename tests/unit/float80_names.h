@@ -14,6 +14,7 @@
 #define float80_extract F80(extract)
 #define float80_compare F80(compare)
 #define float80_compare_quiet F80(compare_quiet)
+#define float80_exact_math F80(exact_math)
 #define float80_2xm1 F80(2xm1)
 #define float80_yl2x F80(yl2x)
 #define float80_yl2xp1 F80(yl2xp1)
