@@ -237,6 +237,23 @@ static void test_fast_periodic(struct fixture *f, gconstpointer data)
     counts(f, 100000000);
 }
 
+/* A main loop that was away: see clock_oldest_due(). */
+static void test_late_periodic(struct fixture *f, gconstpointer data)
+{
+    wr(f, TN(0, 0), ENB | PERIODIC | VAL_SET | ROUTE(16));
+    wr(f, TN(0, 8), 100000); /* a millisecond */
+    wr(f, CONF, 1);
+    for (unsigned away = 10; away <= 1000; away += 990) {
+        unsigned rises = f->out[16].rises;
+        clock_set(f->m->clock, clock_now(f->m->clock) + away * 1000000);
+        for (unsigned i = 0; i < 500; i++)
+            test_step(f->m, 1);
+        g_assert_cmpuint(f->out[16].rises - rises, >=, MIN(away, 50));
+        g_assert_cmpuint(f->out[16].rises - rises, <=, MIN(away, 50) + 2);
+        g_assert_cmpuint(rd(f, TN(0, 8)) % 100000, ==, 0); /* in step */
+    }
+}
+
 static void test_level(struct fixture *f, gconstpointer data)
 {
     wr(f, TN(0, 0), ENB | LEVEL | PERIODIC | VAL_SET | ROUTE(18));
@@ -372,6 +389,7 @@ int main(int argc, char **argv)
     ADD(periodic);
     ADD(periodic_32bit);
     ADD(fast_periodic);
+    ADD(late_periodic);
     ADD(level);
     ADD(legacy);
     ADD(reset);

@@ -439,6 +439,28 @@ static void test_irq_rate(struct fixture *f, gconstpointer data)
     g_assert_cmpuint(f->irq.rises, ==, rises + 1022);
 }
 
+/* A main loop that was away: see clock_oldest_due(). What is written meanwhile does not swallow the edge that is due.
+ */
+static void test_irq_late(struct fixture *f, gconstpointer data)
+{
+    struct clock *c = f->m->clock;
+    control(f, 0, 3, 2, false);
+    write16(f, 0, 1193); /* about a millisecond */
+    ticks(f, 100);
+    unsigned rises = f->irq.rises;
+    clock_set(c, clock_now(c) + 1000000);
+    write16(f, 0, 1193);
+    g_assert_cmpuint(f->irq.rises, ==, rises + 1);
+    for (unsigned away = 10; away <= 1000; away += 990) {
+        rises = f->irq.rises;
+        clock_set(c, clock_now(c) + away * 1000000);
+        for (unsigned i = 0; i < 500; i++)
+            test_step(f->m, 1);
+        g_assert_cmpuint(f->irq.rises - rises, >=, MIN(away, 50));
+        g_assert_cmpuint(f->irq.rises - rises, <=, MIN(away, 50) + 2);
+    }
+}
+
 static void test_irq_modes(struct fixture *f, gconstpointer data)
 {
     /* Mode 0: once. */
@@ -595,6 +617,7 @@ int main(int argc, char **argv)
     ADD(latch);
     ADD(read_back);
     ADD(irq_rate);
+    ADD(irq_late);
     ADD(irq_modes);
     ADD(reset);
     ADD(port61);

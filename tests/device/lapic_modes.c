@@ -89,6 +89,27 @@ static void test_timer_periodic(struct apic_fixture *f, gconstpointer data)
     g_assert_cmpuint(apic_rd(f, 3, TMCCT), ==, 1);
 }
 
+/* A main loop that was away: what it missed it makes up for one by one, but not for more than 50 ms. */
+static void test_timer_late(struct apic_fixture *f, gconstpointer data)
+{
+    apic_enable(f);
+    apic_wr(f, 0, TDCR, 0xb);
+    apic_wr(f, 0, LVT_TIMER, 0x20032);
+    apic_wr(f, 0, TMICT, f->hz / 1000);
+    for (unsigned away = 10; away <= 1000; away += 990) {
+        unsigned got = 0;
+        clock_set(f->m->clock, clock_now(f->m->clock) + away * 1000000);
+        for (unsigned i = 0; i < 500; i++) {
+            test_step(f->m, 1);
+            if (apic_take(f, 0) == 0x32)
+                got++;
+            apic_wr(f, 0, EOI, 0);
+        }
+        g_assert_cmpuint(got + 1, >=, MIN(away, 50)); /* the first step fires twice */
+        g_assert_cmpuint(got, <=, MIN(away, 50) + 2);
+    }
+}
+
 static void test_timer_deadline(struct apic_fixture *f, gconstpointer data)
 {
     struct cpu *c = f->m->cpus[1];
@@ -97,7 +118,9 @@ static void test_timer_deadline(struct apic_fixture *f, gconstpointer data)
     g_assert_true(apic_wrmsr(f, 1, DEADLINE_MSR, cpu_read_tsc(c) + 1000)); /* not in this mode: ignored */
     g_assert_true(apic_rdmsr(f, 1, DEADLINE_MSR, &value));
     g_assert_cmphex(value, ==, 0);
-    apic_wr(f, 1, LVT_TIMER, 0x40033);
+    apic_wr(f, 1, TMICT, 1000);
+    apic_wr(f, 1, LVT_TIMER, 0x40033); /* another mode: nothing is left of the count */
+    g_assert_cmpuint(apic_rd(f, 1, TMICT), ==, 0);
     apic_wr(f, 1, TMICT, 1000); /* ignored in this mode */
     g_assert_cmpuint(apic_rd(f, 1, TMICT), ==, 0);
     uint64_t deadline = cpu_read_tsc(c) + hz / 100;
@@ -146,7 +169,9 @@ static void test_x2apic_registers(struct apic_fixture *f, gconstpointer data)
     g_assert_false(apic_rdmsr(f, 3, 0x802, &value)); /* not in xAPIC mode */
     g_assert_false(apic_wrmsr(f, 3, 0x808, 0));
     apic_wr(f, 3, TPR, 0x25);
+    apic_ipi(f, 3, 0x17, 0xc8500);
     apic_enable_x2apic(f);
+    g_assert_cmphex(apic_rdx(f, 3, ICR), ==, 0xc8500); /* the destination means something else now */
     g_assert_cmphex(apic_rdx(f, 3, ID), ==, 3);
     g_assert_cmphex(apic_rdx(f, 3, LDR), ==, 8);
     g_assert_cmphex(apic_rdx(f, 3, 0x30), ==, 0x01050014);
@@ -317,6 +342,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     ADD(timer_one_shot);
     ADD(timer_periodic);
+    ADD(timer_late);
     ADD(timer_deadline);
     ADD(x2apic_registers);
     ADD(x2apic_ipi);
