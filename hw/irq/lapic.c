@@ -530,17 +530,11 @@ static void reset(struct device *d)
     lapic_reset(l, false);
 }
 
-static void pre_save(void *instance)
-{
-    lapic_pv_eoi_sync(instance);
-}
-
 static bool post_load(void *instance, uint8_t version, GError **err)
 {
     struct lapic *l = instance;
     bool ok = !(l->base & l->base_reserved) && (l->base & (BASE_X2APIC | BASE_ENABLE)) != BASE_X2APIC &&
-              !(l->svr & ~lapic_writable(l, APIC_SVR)) && !(l->divide & ~0xbu) && !l->pv_eoi &&
-              !(l->expires && !l->initial_count);
+              !(l->svr & ~lapic_writable(l, APIC_SVR)) && !(l->divide & ~0xbu) && !(l->expires && !l->initial_count);
     for (unsigned n = 0; n < LVT_COUNT; n++)
         ok = ok && !(l->lvt[n] & ~(lapic_writable(l, APIC_LVT + 16 * n) | LVT_REMOTE_IRR));
     if (!ok) {
@@ -585,7 +579,6 @@ static const struct state_table state = {
     .name = "apic",
     .version = 1,
     .fields = fields,
-    .pre_save = pre_save,
     .post_load = post_load,
 };
 

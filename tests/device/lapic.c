@@ -451,6 +451,8 @@ static void test_lint(struct apic_fixture *f, gconstpointer data)
     irq_lower(&lint0);
     irq_raise(&lint0);
     g_assert_cmpint(apic_take(f, 1), ==, -1);
+    apic_wr(f, 1, LVT_LINT0, 0x8062); /* written anew it is still in service */
+    g_assert_cmphex(apic_rd(f, 1, IRR + 0x30), ==, 0);
     apic_wr(f, 1, EOI, 0);
     g_assert_cmpint(apic_take(f, 1), ==, 0x62);
     irq_lower(&lint0);

@@ -352,6 +352,11 @@ static void test_periodic(struct fixture *f, gconstpointer data)
         else
             g_assert_cmpuint(f->irq.rises, ==, rises);
     }
+    /* A change of the rate is not a period. */
+    wr(f, A, 0x23);
+    rd(f, C);
+    wr(f, A, 0x2f);
+    g_assert_cmphex(rd(f, C) & 0x40, ==, 0);
     /* The flag comes without the enable too; the divider's reset stops it. */
     wr(f, B, H24);
     wr(f, A, 0x26);
