@@ -10,86 +10,94 @@
 
 #include "cpu/state.h"
 
+#include <glib.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
-static inline unsigned size_bits(unsigned size)
+static G_ALWAYS_INLINE inline unsigned size_bits(unsigned size)
 {
     return 8u << size;
 }
 
-static inline uint64_t size_mask(unsigned size)
+static G_ALWAYS_INLINE inline uint64_t size_mask(unsigned size)
 {
     return UINT64_MAX >> (64 - size_bits(size));
 }
 
-static inline uint64_t sign_extend(uint64_t v, unsigned size)
+static G_ALWAYS_INLINE inline uint64_t sign_extend(uint64_t v, unsigned size)
 {
     unsigned shift = 64 - size_bits(size);
     return (uint64_t)((int64_t)(v << shift) >> shift);
 }
 
 /* The top bit of an operand, as 0 or 1. */
-static inline unsigned sign_bit(uint64_t v, unsigned size)
+static G_ALWAYS_INLINE inline unsigned sign_bit(uint64_t v, unsigned size)
 {
     return v >> (size_bits(size) - 1) & 1;
 }
 
-static inline uint32_t flag_p(uint64_t r)
+static G_ALWAYS_INLINE inline uint32_t flag_p(uint64_t r)
 {
     return (uint32_t)!__builtin_parity((uint8_t)r) * FLAG_PF;
 }
 
-static inline uint32_t flag_z(uint64_t r)
+static G_ALWAYS_INLINE inline uint32_t flag_z(uint64_t r)
 {
     return (uint32_t)(r == 0) * FLAG_ZF;
 }
 
-static inline uint32_t flag_s(uint64_t r, unsigned size)
+/* The top bit of an operand, moved to bit 7 (SF) or 11 (OF): one shift. */
+static G_ALWAYS_INLINE inline uint32_t flag_s(uint64_t r, unsigned size)
 {
-    return sign_bit(r, size) * FLAG_SF;
+    return r >> (size_bits(size) - 8) & FLAG_SF;
 }
 
-static inline uint32_t flags_szp(uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flag_o(uint64_t v, unsigned size)
+{
+    return (size == 0 ? v << 4 : v >> (size_bits(size) - 12)) & FLAG_OF;
+}
+
+static G_ALWAYS_INLINE inline uint32_t flags_szp(uint64_t r, unsigned size)
 {
     return flag_s(r, size) | flag_z(r) | flag_p(r);
 }
 
 /* After AND, OR, XOR, TEST. */
-static inline uint32_t flags_logic(uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_logic(uint64_t r, unsigned size)
 {
     return flags_szp(r, size);
 }
 
 /* AF, ZF, SF, PF, OF of r = a + b (+ carry). */
-static inline uint32_t flags_add_no_carry(uint64_t a, uint64_t b, uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_add_no_carry(uint64_t a, uint64_t b, uint64_t r, unsigned size)
 {
-    return flags_szp(r, size) | ((a ^ b ^ r) & FLAG_AF) | sign_bit((a ^ r) & (b ^ r), size) * FLAG_OF;
+    return flags_szp(r, size) | ((a ^ b ^ r) & FLAG_AF) | flag_o((a ^ r) & (b ^ r), size);
 }
 
 /* AF, ZF, SF, PF, OF of r = a - b (- borrow). */
-static inline uint32_t flags_sub_no_carry(uint64_t a, uint64_t b, uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_sub_no_carry(uint64_t a, uint64_t b, uint64_t r, unsigned size)
 {
-    return flags_szp(r, size) | ((a ^ b ^ r) & FLAG_AF) | sign_bit((a ^ b) & (a ^ r), size) * FLAG_OF;
+    return flags_szp(r, size) | ((a ^ b ^ r) & FLAG_AF) | flag_o((a ^ b) & (a ^ r), size);
 }
 
-static inline uint32_t flags_add(uint64_t a, uint64_t b, uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_add(uint64_t a, uint64_t b, uint64_t r, unsigned size)
 {
     return flags_add_no_carry(a, b, r, size) | (r < a) * FLAG_CF;
 }
 
-static inline uint32_t flags_sub(uint64_t a, uint64_t b, uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_sub(uint64_t a, uint64_t b, uint64_t r, unsigned size)
 {
     return flags_sub_no_carry(a, b, r, size) | (a < b) * FLAG_CF;
 }
 
 /* With a carry in, r < a is not enough: the carry out of the top bit follows from its three bits. */
-static inline uint32_t flags_adc(uint64_t a, uint64_t b, uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_adc(uint64_t a, uint64_t b, uint64_t r, unsigned size)
 {
     return flags_add_no_carry(a, b, r, size) | sign_bit((a & b) | ((a | b) & ~r), size) * FLAG_CF;
 }
 
-static inline uint32_t flags_sbb(uint64_t a, uint64_t b, uint64_t r, unsigned size)
+static G_ALWAYS_INLINE inline uint32_t flags_sbb(uint64_t a, uint64_t b, uint64_t r, unsigned size)
 {
     return flags_sub_no_carry(a, b, r, size) | sign_bit((~a & b) | ((~a | b) & r), size) * FLAG_CF;
 }
@@ -97,7 +105,7 @@ static inline uint32_t flags_sbb(uint64_t a, uint64_t b, uint64_t r, unsigned si
 /* Condition codes as Jcc, SETcc and CMOVcc encode them; bit 0 negates. */
 enum cond { COND_O = 0, COND_B = 2, COND_Z = 4, COND_BE = 6, COND_S = 8, COND_P = 10, COND_L = 12, COND_LE = 14 };
 
-static inline bool flags_cond(uint64_t f, unsigned code)
+static G_ALWAYS_INLINE inline bool flags_cond(uint64_t f, unsigned code)
 {
     bool less = (f >> 7 ^ f >> 11) & 1;
     bool r = false;
@@ -120,12 +128,12 @@ static inline bool flags_cond(uint64_t f, unsigned code)
     X(o, 0) X(no, 1) X(b, 2) X(nb, 3) X(z, 4) X(nz, 5) X(be, 6) X(nbe, 7) \
     X(s, 8) X(ns, 9) X(p, 10) X(np, 11) X(l, 12) X(nl, 13) X(le, 14) X(nle, 15)
 
-static inline void flags_set(struct cpu *cpu, uint32_t f, uint32_t mask)
+static G_ALWAYS_INLINE inline void flags_set(struct cpu *cpu, uint32_t f, uint32_t mask)
 {
     cpu->rflags = (cpu->rflags & ~(uint64_t)mask) | f;
 }
 
-static inline void flags_set_arith(struct cpu *cpu, uint32_t f)
+static G_ALWAYS_INLINE inline void flags_set_arith(struct cpu *cpu, uint32_t f)
 {
     flags_set(cpu, f, FLAGS_ARITH);
 }

@@ -21,7 +21,8 @@ uint64_t seg_linear_slow(struct cpu *cpu, unsigned seg, uint64_t offset, unsigne
  * Linear address of `size` bytes at seg:offset. In 64-bit mode non-canonical addresses pass here and are found on the
  * TLB miss, with #SS or #GP by segment.
  */
-static G_ALWAYS_INLINE inline uint64_t seg_linear(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool write)
+static G_ALWAYS_INLINE inline uint64_t seg_linear(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size,
+                                                  bool write)
 {
     const struct segment *s = &cpu->seg[seg];
     if (G_LIKELY(cpu->code_size == 3))
@@ -75,7 +76,7 @@ void cpu_tlb_flush_address_space(struct cpu *cpu);       /* current PCID, but gl
 void cpu_tlb_flush_page(struct cpu *cpu, uint64_t addr); /* INVLPG */
 void cpu_tlb_invpcid(struct cpu *cpu, unsigned type, uint16_t pcid, uint64_t addr);
 void cpu_tlb_switch(struct cpu *cpu);                    /* chooses cpu->tlb for the present CR3, CPL, AC */
-static inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
+static G_ALWAYS_INLINE inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
 {
     return cpu->cpl == 3 ? TLB_USER : cpu->rflags & FLAG_AC && cpu->cr4 & CR4_SMAP ? TLB_SUPER_AC : TLB_SUPER;
 }
@@ -121,7 +122,8 @@ static G_ALWAYS_INLINE inline uint64_t mem_load(struct cpu *cpu, uint64_t addr, 
     }
 }
 
-static G_ALWAYS_INLINE inline void mem_store(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned osize, unsigned seg)
+static G_ALWAYS_INLINE inline void mem_store(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned osize,
+                                             unsigned seg)
 {
     switch (osize) {
     case 0: mem_store8(cpu, addr, value, seg); break;
@@ -192,21 +194,21 @@ static G_ALWAYS_INLINE inline void rm_set(struct cpu *cpu, const struct insn *i,
 
 /* --- Stack ------------------------------------------------------------------------------------------------------------------ */
 
-static inline unsigned stack_seg(const struct cpu *cpu)
+static G_ALWAYS_INLINE inline unsigned stack_seg(const struct cpu *cpu)
 {
     return cpu->code_size == 3 ? SEG_FLAT_STACK : SEG_SS;
 }
-static inline uint64_t stack_mask(const struct cpu *cpu)
+static G_ALWAYS_INLINE inline uint64_t stack_mask(const struct cpu *cpu)
 {
     return cpu->stack_size == 3 ? UINT64_MAX : cpu->stack_size == 2 ? UINT32_MAX : 0xffff;
 }
-static inline void stack_set_sp(struct cpu *cpu, uint64_t sp)
+static G_ALWAYS_INLINE inline void stack_set_sp(struct cpu *cpu, uint64_t sp)
 {
     reg_set(cpu, R_RSP, sp, cpu->stack_size);
 }
 
 /* Pushes `osize` bytes (log2); RSP moves only if the store succeeded. */
-static inline void stack_push(struct cpu *cpu, uint64_t v, unsigned osize)
+static G_ALWAYS_INLINE inline void stack_push(struct cpu *cpu, uint64_t v, unsigned osize)
 {
     uint64_t sp = (cpu->r[R_RSP] - (1u << osize)) & stack_mask(cpu);
     unsigned seg = stack_seg(cpu);
@@ -215,14 +217,14 @@ static inline void stack_push(struct cpu *cpu, uint64_t v, unsigned osize)
 }
 
 /* The value `skip` bytes above the top of the stack; RSP does not move: the caller does when nothing can fault any more. */
-static inline uint64_t stack_peek(struct cpu *cpu, unsigned skip, unsigned osize)
+static G_ALWAYS_INLINE inline uint64_t stack_peek(struct cpu *cpu, unsigned skip, unsigned osize)
 {
     uint64_t sp = (cpu->r[R_RSP] + skip) & stack_mask(cpu);
     unsigned seg = stack_seg(cpu);
     return mem_load(cpu, seg_linear(cpu, seg, sp, 1u << osize, false), osize, seg);
 }
 
-static inline void stack_drop(struct cpu *cpu, uint64_t bytes)
+static G_ALWAYS_INLINE inline void stack_drop(struct cpu *cpu, uint64_t bytes)
 {
     stack_set_sp(cpu, cpu->r[R_RSP] + bytes);
 }

@@ -276,11 +276,17 @@ static void access_bytes(struct cpu *cpu, uint64_t addr, void *buf, unsigned len
         read_page(cpu, t, next, (uint8_t *)buf + first, len - first);
 }
 
-/* #AC: only data accesses at CPL 3 with CR0.AM and RFLAGS.AC; then cpu->tlb is the empty one and all come here. */
+/*
+ * #AC: only data accesses at CPL 3 with CR0.AM and RFLAGS.AC; then cpu->tlb is the empty one and all come here. Before a
+ * #PF, but behind #GP or #SS for a bad address, which the access will raise.
+ */
 static void check_alignment(struct cpu *cpu, uint64_t addr, unsigned size)
 {
-    if (cpu->tlb == &cpu->tlbs->none && addr & (size - 1))
-        cpu_raise_error(cpu, EXC_AC, 0);
+    if (G_LIKELY(cpu->tlb != &cpu->tlbs->none || !(addr & (size - 1))))
+        return;
+    if (cpu_in_64(cpu) && !(cpu_is_canonical(cpu, addr) && cpu_is_canonical(cpu, addr + size - 1)))
+        return;
+    cpu_raise_error(cpu, EXC_AC, 0);
 }
 
 uint64_t mem_load_slow(struct cpu *cpu, uint64_t addr, unsigned size, unsigned seg)

@@ -245,7 +245,7 @@ OP_BODY enter_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
     }
     sp = (sp - (uint16_t)i->imm) & mask;
     /* The manual: faults if a write at the new top of the stack would */
-    mem_probe_write(cpu, seg_linear(cpu, seg, sp, bytes, true), bytes, seg);
+    mem_host_rw(cpu, seg_linear(cpu, seg, sp, bytes, true), bytes, seg);
     reg_set(cpu, R_RBP, frame, size);
     stack_set_sp(cpu, sp);
 }

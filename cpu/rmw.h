@@ -36,8 +36,8 @@ struct rmw {
     bool locked;
 };
 
-/* As mem_host_rw(), with the usual case inline: a page that stores may hit can be read, and no one watches its writes. */
-static inline void *mem_host_rw_fast(struct cpu *cpu, uint64_t addr, unsigned bytes, unsigned seg)
+/* As mem_host_rw(), the usual case inline: a page that stores may hit can be read, and no one watches its writes. */
+static G_ALWAYS_INLINE inline void *mem_host_rw_fast(struct cpu *cpu, uint64_t addr, unsigned bytes, unsigned seg)
 {
     const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)];
     if (G_LIKELY(addr - e->tag_write <= PAGE_SIZE - bytes))
@@ -45,7 +45,7 @@ static inline void *mem_host_rw_fast(struct cpu *cpu, uint64_t addr, unsigned by
     return mem_host_rw(cpu, addr, bytes, seg);
 }
 
-static inline uint64_t host_load_le(const void *p, unsigned size)
+static G_ALWAYS_INLINE inline uint64_t host_load_le(const void *p, unsigned size)
 {
     switch (size) {
     case 0: return *(const uint8_t *)p;
@@ -67,7 +67,7 @@ static inline uint64_t host_load_le(const void *p, unsigned size)
     }
 }
 
-static inline void host_store_le(void *p, uint64_t value, unsigned size)
+static G_ALWAYS_INLINE inline void host_store_le(void *p, uint64_t value, unsigned size)
 {
     switch (size) {
     case 0: *(uint8_t *)p = (uint8_t)value; break;
@@ -90,7 +90,7 @@ static inline void host_store_le(void *p, uint64_t value, unsigned size)
 }
 
 /* Compare and exchange at an aligned address; *old becomes what was found. */
-static inline bool host_cas_le(void *p, uint64_t *old, uint64_t value, unsigned size)
+static G_ALWAYS_INLINE inline bool host_cas_le(void *p, uint64_t *old, uint64_t value, unsigned size)
 {
     bool done;
     switch (size) {

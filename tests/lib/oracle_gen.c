@@ -495,6 +495,9 @@ bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_cas
     oracle_fill_regs(g, &c->in);
     unsigned code_at = oracle_percent(g, 5) ? ORACLE_PAGE - 1 - oracle_below(g, c->len) : 64 + oracle_below(g, 64);
     c->in.rip = ORACLE_CODE + code_at;
+    /* Linux has CR0.AM set. What vector and x87 operands have to be aligned to is not in the manual. */
+    if (!(row->attr & (ROW_SSE | ROW_FPU | ROW_MMX)) && oracle_percent(g, 3))
+        c->in.rflags |= FLAG_AC;
     c->step = row->end == END_JUMP || row->end == END_INDIRECT;
     shape_before(g, c);
     if (c->insn.flags & INSN_MEM && (row->attr & ROW_MODRM || has_method(row, METHOD_O))) {

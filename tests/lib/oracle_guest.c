@@ -238,9 +238,10 @@ static void load_memory(struct oracle_guest *g, const struct oracle_case *c)
     for (unsigned p = 0; p < ORACLE_DATA_PAGES; p++)
         if (oracle_page_kind(p) != ORACLE_HOLE)
             memcpy(g->mem + PHYS_DATA + p * ORACLE_PAGE, c->memory + p * ORACLE_PAGE, ORACLE_PAGE);
-    if (g->cpu->code_size != (c->code32 ? 2 : 3) || g->cpu->cpl != 3)
-        set_mode(g, c->code32);
+    bool other_ac = (g->cpu->rflags ^ c->in.rflags) & FLAG_AC;
     load_regs(g->cpu, &c->in);
+    if (g->cpu->code_size != (c->code32 ? 2 : 3) || g->cpu->cpl != 3 || other_ac)
+        set_mode(g, c->code32);
 }
 
 static void store_memory(struct oracle_guest *g, struct oracle_outcome *out)
