@@ -112,7 +112,17 @@ static void host_exclusive(struct cpu *cpu, void (*fn)(struct cpu *cpu, void *ar
     pthread_mutex_unlock(&a->lock);
 }
 
-static const struct cpu_host_ops host_ops = { .exclusive = host_exclusive, .kick = host_kick };
+/* Of the boot processor only, as boards wire it. */
+static void host_ferr(struct cpu *cpu, bool pending)
+{
+    if (!cpu->boot_processor)
+        return;
+    vm_lock();
+    irq_set(&cpu->machine->ferr, pending);
+    vm_unlock();
+}
+
+static const struct cpu_host_ops host_ops = { .exclusive = host_exclusive, .kick = host_kick, .ferr = host_ferr };
 
 /* --- The thread ----------------------------------------------------------------------------------------------------------------- */
 

@@ -25,8 +25,11 @@ struct cpu_host_ops {
     void (*exclusive)(struct cpu *cpu, void (*fn)(struct cpu *cpu, void *arg), void *arg);
     /* Makes a vCPU look at its events soon, wherever it is. Any thread. */
     void (*kick)(struct cpu *cpu);
-    /* FERR#: an x87 exception is pending and CR0.NE is 0. The board makes IRQ 13 of it. Optional. */
-    void (*ferr)(struct cpu *cpu);
+    /*
+     * FERR#, while CR0.NE is 0: true when an instruction finds an x87 exception pending, each time; false when it is gone.
+     * The board makes IRQ 13 of it. Optional.
+     */
+    void (*ferr)(struct cpu *cpu, bool pending);
 };
 
 /* The local APIC as the processor sees it. All take the VM lock themselves if they need it. */
@@ -163,6 +166,8 @@ void cpu_update_mode(struct cpu *cpu);
 _Noreturn void cpu_raise(struct cpu *cpu, enum vector vector);
 _Noreturn void cpu_raise_error(struct cpu *cpu, enum vector vector, uint32_t error);
 _Noreturn void cpu_raise_page_fault(struct cpu *cpu, uint64_t address, uint32_t error);
+/* Leaves the handler as if the instruction had not begun: the run loop looks at events, then executes it. */
+_Noreturn void cpu_retry(struct cpu *cpu);
 static inline _Noreturn void cpu_raise_gp0(struct cpu *cpu)
 {
     cpu_raise_error(cpu, EXC_GP, 0);

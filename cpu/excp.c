@@ -27,7 +27,12 @@ static _Noreturn void raise_with(struct cpu *cpu, enum vector vector, bool has_e
     cpu->raised.has_error = has_error;
     cpu->raised.error = error;
     cpu->raised.address = address;
-    siglongjmp(*cpu->unwind, 1);
+    siglongjmp(*cpu->unwind, EXCP_UNWIND_RAISE);
+}
+
+void cpu_retry(struct cpu *cpu)
+{
+    siglongjmp(*cpu->unwind, EXCP_UNWIND_RETRY);
 }
 
 void cpu_raise(struct cpu *cpu, enum vector vector)

@@ -4,6 +4,9 @@
 
 #include "cpu/cpu.h"
 
+/* What a jump to cpu->unwind says: cpu_raise* or cpu_retry. */
+enum excp_unwind { EXCP_UNWIND_RAISE = 1, EXCP_UNWIND_RETRY };
+
 /*
  * The run loop calls this with what cpu_raise left in cpu->raised, cpu->rip exact and cpu->insn NULL. Turns it into a double
  * fault where it hit the delivery of another. False: triple fault, the processor is in shutdown.

@@ -180,7 +180,13 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
     sigjmp_buf env;
     uint64_t limit = max_insns ? cpu->insn_count + max_insns : UINT64_MAX;
     cpu->unwind = &env;
-    if (sigsetjmp(env, 0)) {
+    switch (sigsetjmp(env, 0)) {
+    case 0: break;
+    case EXCP_UNWIND_RETRY:
+        unwind(cpu);
+        cpu->stepping = false;
+        break;
+    default:
         unwind(cpu);
         cpu->stepping = false;
         if (!excp_take_raised(cpu))

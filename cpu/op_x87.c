@@ -2,8 +2,9 @@
  * The x87 unit itself: control and status, environment and state images, tags and stack pointer, pending exceptions.
  *
  * Intel SDM volume 1, 8.1 and 8.7; volume 2. An unmasked exception sets ES; the next waiting x87, MMX or WAIT instruction
- * raises #MF, or with CR0.NE = 0 signals FERR# to the board (cpu->host->ferr) and goes on, as with IGNNE# active: that the
- * processor stops until the interrupt comes is not modelled. On the vCPU's own thread.
+ * raises #MF, or with CR0.NE = 0 signals FERR# to the board (cpu->host->ferr) and waits for the interrupt that comes of it. If
+ * none can come (masked, or the board holds IGNNE#) it goes on, where a processor without IGNNE# would wait for ever.
+ * On the vCPU's own thread.
  */
 #include "cpu/op_form.h"
 #include "cpu/x87.h"
@@ -83,10 +84,19 @@ void x87_signal_pending(struct cpu *cpu)
 {
     if (cpu->cr0 & CR0_NE)
         cpu_raise(cpu, EXC_MF);
-    if (cpu->host->ferr)
-        cpu->host->ferr(cpu);
-    else
+    if (!cpu->host->ferr) {
         log_unimp("x87", "FERR# with nothing connected");
+        return;
+    }
+    cpu->host->ferr(cpu, true);
+    if (cpu_due_events(cpu) & CPU_EVENT_INTR)
+        cpu_retry(cpu);
+}
+
+void x87_signal_gone(struct cpu *cpu)
+{
+    if (!(cpu->cr0 & CR0_NE) && cpu->host->ferr)
+        cpu->host->ferr(cpu, false);
 }
 
 void x87_note_operand(struct cpu *cpu, const struct insn *i)
@@ -109,13 +119,17 @@ void x87_unmasked(struct cpu *cpu, const struct insn *i)
 
 static void fninit_fn(struct cpu *cpu, const struct insn *i)
 {
+    uint16_t before = cpu->fpu.sw;
     x87_init(&cpu->fpu);
+    x87_settle(cpu, before);
 }
 OP_FORM_ONE(fninit)
 
 static void fnclex_fn(struct cpu *cpu, const struct insn *i)
 {
+    uint16_t before = cpu->fpu.sw;
     cpu->fpu.sw &= ~(FPU_EXCEPTIONS | FPU_SF | FPU_ES | FPU_BUSY);
+    x87_settle(cpu, before);
 }
 OP_FORM_ONE(fnclex)
 
@@ -141,7 +155,9 @@ OP_FORM_ONE(fwait)
 static void fldcw_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
+    uint16_t before = cpu->fpu.sw;
     x87_set_control(&cpu->fpu, mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg));
+    x87_settle(cpu, before);
 }
 OP_FORM_ONE(fldcw)
 
@@ -248,6 +264,7 @@ static void env_put(const struct cpu *cpu, uint8_t *image, unsigned width)
 static void env_get(struct cpu *cpu, const uint8_t *image, unsigned width)
 {
     struct fpu *fpu = &cpu->fpu;
+    uint16_t before = fpu->sw;
     uint32_t w[ENV_WORDS] = { 0 };
     for (unsigned n = 0; n < ENV_WORDS; n++)
         for (unsigned b = 0; b < width; b++)
@@ -268,6 +285,7 @@ static void env_get(struct cpu *cpu, const uint8_t *image, unsigned width)
         fpu->dp = (w[5] & 0xffff) | (w[6] & 0x0ffff000) << 4;
         fpu->cs = fpu->ds = 0;
     }
+    x87_settle(cpu, before);
 }
 
 static void fldenv_fn(struct cpu *cpu, const struct insn *i)
@@ -286,7 +304,9 @@ static void fnstenv_fn(struct cpu *cpu, const struct insn *i)
     unsigned width = env_width(i);
     env_put(cpu, image, width);
     mem_write_bytes(cpu, insn_linear(cpu, i, env_size(width), true), image, env_size(width), i->seg);
+    uint16_t before = cpu->fpu.sw;
     x87_set_control(&cpu->fpu, cpu->fpu.cw | FPU_EXCEPTIONS);
+    x87_settle(cpu, before);
 }
 OP_FORM_ONE(fnstenv)
 
@@ -310,6 +330,6 @@ static void fnsave_fn(struct cpu *cpu, const struct insn *i)
     for (unsigned n = 0; n < 8; n++)
         x87_pack(image + env_size(width) + 10 * n, *x87_st(cpu, n));
     mem_write_bytes(cpu, insn_linear(cpu, i, size, true), image, size, i->seg);
-    x87_init(&cpu->fpu);
+    fninit_fn(cpu, i);
 }
 OP_FORM_ONE(fnsave)

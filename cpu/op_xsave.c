@@ -98,6 +98,7 @@ static void put_x87(const struct cpu *cpu, uint8_t *area, bool wide)
 static void get_x87(struct cpu *cpu, const uint8_t *area, bool wide)
 {
     struct fpu *fpu = &cpu->fpu;
+    uint16_t before = fpu->sw;
     x87_set_control(fpu, get16(area));
     x87_set_status(fpu, get16(area + 2));
     fpu->tag_valid = area[4];
@@ -108,12 +109,15 @@ static void get_x87(struct cpu *cpu, const uint8_t *area, bool wide)
     fpu->ds = wide ? 0 : get16(area + 20);
     for (unsigned n = 0; n < 8; n++)
         fpu->st[(fpu->top + n) & 7] = x87_unpack(area + FX_ST + 16 * n);
+    x87_settle(cpu, before);
 }
 
 static void init_x87(struct cpu *cpu)
 {
+    uint16_t before = cpu->fpu.sw;
     x87_init(&cpu->fpu);
     memset(cpu->fpu.st, 0, sizeof cpu->fpu.st);
+    x87_settle(cpu, before);
 }
 
 static void put_mxcsr(const struct cpu *cpu, uint8_t *area)

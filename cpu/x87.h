@@ -38,6 +38,14 @@ static inline void x87_wait(struct cpu *cpu)
         x87_signal_pending(cpu);
 }
 
+/* After what may have ended a pending exception: `before` is the status word it found. */
+void x87_signal_gone(struct cpu *cpu);
+static inline void x87_settle(struct cpu *cpu, uint16_t before)
+{
+    if (G_UNLIKELY(before & ~cpu->fpu.sw & FPU_ES))
+        x87_signal_gone(cpu);
+}
+
 /* What every MMX instruction but EMMS (which then empties the stack) does to the unit, once it can no longer fault. */
 static inline void x87_enter_mmx(struct cpu *cpu)
 {

@@ -51,6 +51,7 @@ struct machine {
     struct cpu **cpus; /* by index; APIC id in struct cpu */
     unsigned cpu_count;
     struct apic_bus *apic_bus; /* hw/irq/apic_bus.h; NULL: none */
+    struct irq_line ferr; /* FERR# of the boot processor, for the board; not connected: unheard */
     struct accel *accel; /* engine in charge and its private state; accel/accel.h */
 
     enum run_state run_state; /* VM lock */

@@ -25,6 +25,7 @@
 #include "hw/isa/i8237.h"
 #include "hw/isa/piix3.h"
 #include "hw/isa/piix4_pm.h"
+#include "hw/isa/fpu_error.h"
 #include "hw/isa/port92.h"
 #include "hw/pc/acpi.h"
 #include "hw/pc/board.h"
@@ -317,6 +318,10 @@ static bool add_keyboard_and_screen(struct pc *pc, const struct pc_config *c, GE
     if (!pc->port92)
         return false;
     port92_set_a20(pc->port92, (struct irq_line){ set_a20, pc, A20_GATE_PORT92 });
+    struct device *fpu_error = add(pc, &fpu_error_type, isa, err, NULL);
+    if (!fpu_error)
+        return false;
+    pc->m->ferr = fpu_error_input(fpu_error);
     if (c->i8042) {
         pc->i8042 = add(pc, &i8042_type, isa, err, NULL);
         if (!pc->i8042)

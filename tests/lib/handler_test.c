@@ -1,6 +1,7 @@
 /* Single instructions: see the header. */
 #include "tests/lib/handler_test.h"
 
+#include "cpu/excp.h"
 #include "hw/core/vm_lock.h"
 
 #include <setjmp.h>
@@ -60,19 +61,20 @@ int handler_run(struct handler_test *t, const uint8_t *bytes)
     struct decode_mode mode = { cpu->code_size, cpu->stack_size == 2, cpu_protected(cpu) };
     struct insn i;
     sigjmp_buf unwind;
-    volatile int vector = -1;
     if (decode_insn(bytes, 15, mode, &i) != DECODE_OK)
         return EXC_UD;
     i.end = i.len;
     cpu->rip = HANDLER_CODE;
     cpu->insn = &i;
     cpu->unwind = &unwind;
-    if (sigsetjmp(unwind, 0))
-        vector = cpu->raised.vector;
-    else
+    switch (sigsetjmp(unwind, 0)) {
+    case 0:
         insn_handler(&i, false)(cpu, &i);
-    cpu->insn = NULL;
-    return vector;
+        cpu->insn = NULL;
+        return -1;
+    case EXCP_UNWIND_RETRY: cpu->insn = NULL; return HANDLER_RETRY;
+    default: cpu->insn = NULL; return cpu->raised.vector;
+    }
 }
 
 void handler_write(struct handler_test *t, uint64_t addr, const void *data, unsigned size)

@@ -27,6 +27,7 @@ enum handler_mode { HANDLER_REAL, HANDLER_PROT16, HANDLER_PROT32, HANDLER_LONG }
 void handler_set_mode(struct handler_test *t, enum handler_mode mode);
 
 /* Executes the instruction in these 15 bytes at HANDLER_CODE. Returns the vector that it raised, or -1. */
+#define HANDLER_RETRY -2 /* it left through cpu_retry */
 int handler_run(struct handler_test *t, const uint8_t *bytes);
 
 void handler_write(struct handler_test *t, uint64_t addr, const void *data, unsigned size);

@@ -74,10 +74,12 @@ static void test_deferred(void)
 }
 
 static unsigned ferr_count;
+static bool ferr_level;
 
-static void on_ferr(struct cpu *cpu)
+static void on_ferr(struct cpu *cpu, bool pending)
 {
     ferr_count++;
+    ferr_level = pending;
 }
 
 /* Without CR0.NE the board hears of it, and the instruction goes on. */
@@ -94,7 +96,18 @@ static void test_ferr(void)
     g_assert_cmpuint(ferr_count, ==, 0);
     g_assert_cmpint(handler_run(t, FLD1), ==, -1);
     g_assert_cmpuint(ferr_count, ==, 1);
+    g_assert_true(ferr_level);
     g_assert_cmpuint(t->cpu->fpu.top, ==, 5);
+    /* With the interrupt on its way the instruction waits for it. */
+    t->cpu->rflags |= FLAG_IF;
+    cpu_event_set(t->cpu, CPU_EVENT_INTR);
+    g_assert_cmpint(handler_run(t, FLD1), ==, HANDLER_RETRY);
+    g_assert_cmpuint(t->cpu->fpu.top, ==, 5);
+    cpu_event_clear(t->cpu, CPU_EVENT_INTR);
+    t->cpu->rflags &= ~(uint64_t)FLAG_IF;
+    g_assert_cmpint(handler_run(t, FNCLEX), ==, -1);
+    g_assert_cmpuint(ferr_count, ==, 3);
+    g_assert_false(ferr_level);
     t->cpu->host = old;
 }
 
