@@ -110,7 +110,7 @@ static void on_timer(void *opaque)
     struct lapic *l = opaque;
     if (l->lvt[LVT_TIMER] & LVT_DEADLINE) {
         l->tsc_deadline = 0;
-    } else if (l->lvt[LVT_TIMER] & LVT_PERIODIC) {
+    } else if ((l->lvt[LVT_TIMER] & LVT_PERIODIC) && l->expires) { /* so it has a period, whatever a saved state says */
         uint64_t step = period(l), least = l->timer_hz / MIN_PERIODS_PER_SECOND;
         uint64_t oldest = ticks_at(l, clock_oldest_due(l->dev.machine->clock));
         uint64_t steps = step < least ? least / step : 1;

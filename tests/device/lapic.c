@@ -5,6 +5,8 @@
 #include "hw/core/state.h"
 #include "tests/lib/apic_test.h"
 
+#include <string.h>
+
 /* --- Registers -------------------------------------------------------------------------------- */
 
 static void test_registers(struct apic_fixture *f, gconstpointer data)
@@ -524,9 +526,18 @@ static void test_state(struct apic_fixture *f, gconstpointer data)
     g_assert_cmpuint(apic_rd(f, 1, TMCCT), ==, apic_rd(f, 2, TMCCT));
     apic_counts(f, 16 * 100000);
     g_assert_cmpint(apic_take(f, 2), ==, 0x99);
-    /* Hostile bytes: refused or harmless. */
+    /* Hostile bytes: refused or harmless. A periodic timer without period first. */
     g_autoptr(GByteArray) bytes = g_byte_array_new();
-    state_save(bytes, &lapic_type.state[0], "x", f->lapic[1]);
+    state_save(bytes, lapic_type.state, "x", f->lapic[1]);
+    g_autofree uint8_t *no_period = g_memdup2(bytes->data, bytes->len);
+    memset(no_period + bytes->len - 32, 0, 4); /* initial_count */
+    memset(no_period + bytes->len - 24, 0, 8); /* expires; behind it tsc_deadline and the timer, which is armed */
+    struct state_reader lie = { .data = no_period, .size = bytes->len };
+    g_assert_true(state_load(&lie, lapic_type.state, "x", f->lapic[3], NULL));
+    g_assert_cmpuint(apic_rd(f, 3, TMICT), ==, 0);
+    apic_wr(f, 3, EOI, 0);
+    apic_counts(f, 100 * 16 * 100000);
+    g_assert_cmpint(apic_take(f, 3), ==, 0x99);
     GRand *r = g_rand_new_with_seed(1);
     for (unsigned i = 0; i < 3000; i++) {
         g_autofree uint8_t *copy = g_memdup2(bytes->data, bytes->len);
@@ -534,7 +545,7 @@ static void test_state(struct apic_fixture *f, gconstpointer data)
             copy[g_rand_int(r) % bytes->len] = g_rand_int(r);
         struct state_reader in = { .data = copy, .size = bytes->len };
         g_autoptr(GError) err = NULL;
-        state_load(&in, &lapic_type.state[0], "x", f->lapic[3], &err);
+        state_load(&in, lapic_type.state, "x", f->lapic[3], &err);
         test_step(f->m, 100000);
         apic_rd(f, 3, TMCCT);
         f->m->cpus[3]->apic_ops->acknowledge(f->m->cpus[3]->apic);
