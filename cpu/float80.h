@@ -1,18 +1,17 @@
 /*
  * Arithmetic on 80-bit x87 numbers: what an x87 instruction computes once its operands are at hand.
  *
- * There are two implementations, chosen by `make HOST_FPU=native|portable`: float80_native.c lets the host's own x87 do the
- * work, the float80*_portable.c do it in integers and with MPFR. float80_from.c serves both.
+ * There are two implementations, chosen by `make HOST_FPU=native|portable`: float80_native.c lets the host's own x87 do
+ * the work, the float80*_portable.c do it in integers and with MPFR. float80_from.c serves both.
  *
  * Each function takes the guest's control word (precision and rounding control, exception masks) and returns the status
  * bits that the operation adds: FPU_IE .. FPU_PE, FPU_C1, and the other condition codes where said. Condition codes not
  * returned are to be cleared (FPU_C1 always) or kept (the rest), as the instruction has it. With an exception unmasked
  * in the control word:
  *   FPU_IE, FPU_DE, FPU_ZE  what is written to the result is meaningless: the instruction must not store it.
- *   FPU_OE, FPU_UE          an 80-bit result has its exponent biased as the manual says and is to be stored; a result in
- *                           a memory format is meaningless.
- * Stack faults, tags and the busy and summary bits are the caller's. Results may be the same object as operands. No function
- * keeps anything between calls: any thread.
+ *   FPU_OE, FPU_UE          an 80-bit result has its exponent biased as the manual says and is to be stored; a result
+ * in a memory format is meaningless. Stack faults, tags and the busy and summary bits are the caller's. Results may be
+ * the same object as operands. No function keeps anything between calls: any thread.
  */
 #ifndef CPU_FLOAT80_H
 #define CPU_FLOAT80_H
@@ -113,7 +112,8 @@ float80_binary float80_prem, float80_prem1;
 unsigned float80_compare(struct float80 a, struct float80 b, uint16_t cw);
 unsigned float80_compare_quiet(struct float80 a, struct float80 b, uint16_t cw);
 
-/* The following are the host's own; or else correctly rounded, which may be one unit in the last place from a processor's. */
+/* The following are the host's own; or else correctly rounded, which may be one unit in the last place from a
+ * processor's. */
 extern const bool float80_exact_math;
 /* 2^a - 1; b * log2(a); b * log2(a + 1); arctan(b / a) in the right quadrant. */
 float80_unary float80_2xm1;

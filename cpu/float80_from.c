@@ -5,7 +5,6 @@
  */
 #include "cpu/float80.h"
 
-
 /* From a format with `frac` fraction bits and `exp_bits` exponent bits. */
 static struct float80 widen(uint64_t v, unsigned frac, unsigned exp_bits)
 {

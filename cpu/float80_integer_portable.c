@@ -1,14 +1,15 @@
 /*
- * 80-bit numbers and integers, for hosts without an x87 (HOST_FPU=portable): rounding to an integer, scaling, remainders,
- * exponent and significand, and conversion to the memory formats.
+ * 80-bit numbers and integers, for hosts without an x87 (HOST_FPU=portable): rounding to an integer, scaling,
+ * remainders, exponent and significand, and conversion to the memory formats.
  *
- * Intel SDM volume 1, 4.8 and 8.5, volume 2 on each instruction; tests/unit/float80.c compares with hardware. Any thread.
+ * Intel SDM volume 1, 4.8 and 8.5, volume 2 on each instruction; tests/unit/float80.c compares with hardware. Any
+ * thread.
  */
 #include "cpu/float80_soft.h"
 
 #include <string.h>
 
-/* --- To an integral value ---------------------------------------------------------------------------------------------- */
+/* --- To an integral value ----------------------------------------------------------------------------------------- */
 
 /* |a| as an integer, rounded, if it fits in 64 bits. */
 static bool to_integer(struct soft a, uint64_t *v, unsigned *flags, uint16_t cw)
@@ -83,7 +84,7 @@ unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 x, uint16_
     return flags;
 }
 
-/* --- To shorter formats ------------------------------------------------------------------------------------------------------ */
+/* --- To shorter formats ------------------------------------------------------------------------------------------- */
 
 /* A format with an implied integer bit. */
 struct format {
@@ -155,7 +156,7 @@ unsigned float80_to_f64(uint64_t *r, struct float80 a, uint16_t cw)
     return narrow(r, a, (struct format){ 52, 11 }, cw);
 }
 
-/* --- Exponents ------------------------------------------------------------------------------------------------------------------ */
+/* --- Exponents ---------------------------------------------------------------------------------------------------- */
 
 unsigned float80_extract(struct float80 *exponent, struct float80 *significand, struct float80 x, uint16_t cw)
 {
@@ -220,7 +221,7 @@ unsigned float80_scale(struct float80 *r, struct float80 x, struct float80 y, ui
     return soft_denormal(flags, a.denormal || b.denormal, cw);
 }
 
-/* --- Remainders ------------------------------------------------------------------------------------------------------------------- */
+/* --- Remainders --------------------------------------------------------------------------------------------------- */
 
 /* (rem, quotient) of (m * 2^steps) / d, for m < 2 d; both with the top bit set. */
 static uint64_t divide_steps(uint64_t m, uint64_t d, unsigned steps, uint64_t *rem)
@@ -274,8 +275,9 @@ static unsigned remainder_finite(struct float80 *r, struct soft a, struct soft b
                 sign = !sign;
                 q++;
                 /* b - rem: less than or equal to half of b, exact in 128 bits */
-                struct u128 d = u128_sub((struct u128){ b.mant, 0 },
-                                         distance < 0 ? u128_shr_jam((struct u128){ rem, 0 }, 1) : (struct u128){ rem, 0 });
+                struct u128 d =
+                    u128_sub((struct u128){ b.mant, 0 },
+                             distance < 0 ? u128_shr_jam((struct u128){ rem, 0 }, 1) : (struct u128){ rem, 0 });
                 unsigned shift = d.hi ? __builtin_clzll(d.hi) : 64 + __builtin_clzll(d.lo);
                 flags = soft_pack(r, sign, b.exp - (int32_t)shift, u128_shl(d, shift), 0, cw);
                 return flags | quotient_bits(q);

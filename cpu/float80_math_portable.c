@@ -1,9 +1,9 @@
 /*
- * The transcendental x87 instructions for hosts without an x87 (HOST_FPU=portable), by MPFR: correctly rounded, which is within
- * one unit in the last place of what Intel's processors give.
+ * The transcendental x87 instructions for hosts without an x87 (HOST_FPU=portable), by MPFR: correctly rounded, which
+ * is within one unit in the last place of what Intel's processors give.
  *
- * Intel SDM volume 1, 8.3, volume 2 on each instruction (tables of special values); angles are reduced with the processor's
- * pi of 66 bits (volume 1, 8.3.8). Any thread.
+ * Intel SDM volume 1, 8.3, volume 2 on each instruction (tables of special values); angles are reduced with the
+ * processor's pi of 66 bits (volume 1, 8.3.8). Any thread.
  */
 #include "cpu/float80_soft.h"
 
@@ -65,7 +65,7 @@ static unsigned from_mpfr(struct float80 *r, mpfr_t v, enum nudge nudge, uint16_
     return flags | soft_pack(r, mpfr_signbit(v), exp, m, 0, cw);
 }
 
-/* --- 2^x - 1 --------------------------------------------------------------------------------------------------------------- */
+/* --- 2^x - 1 ------------------------------------------------------------------------------------------------------ */
 
 unsigned float80_2xm1(struct float80 *r, struct float80 x, uint16_t cw)
 {
@@ -97,7 +97,7 @@ unsigned float80_2xm1(struct float80 *r, struct float80 x, uint16_t cw)
     return soft_denormal(flags, a.denormal, cw);
 }
 
-/* --- Logarithms -------------------------------------------------------------------------------------------------------------- */
+/* --- Logarithms --------------------------------------------------------------------------------------------------- */
 
 static unsigned log_result(struct float80 *r, mpfr_t log, struct soft y, enum nudge nudge, uint16_t cw)
 {
@@ -202,7 +202,7 @@ unsigned float80_yl2xp1(struct float80 *r, struct float80 a, struct float80 b, u
     return soft_denormal(flags, denormal, cw);
 }
 
-/* --- Arc tangent ---------------------------------------------------------------------------------------------------------------- */
+/* --- Arc tangent -------------------------------------------------------------------------------------------------- */
 
 /* (-1)^sign * quarters * pi / 4 */
 static unsigned pi_quarters(struct float80 *r, bool sign, unsigned quarters, uint16_t cw)
@@ -260,11 +260,11 @@ unsigned float80_patan(struct float80 *r, struct float80 a, struct float80 b, ui
     return soft_denormal(flags, denormal, cw);
 }
 
-/* --- Sine, cosine, tangent -------------------------------------------------------------------------------------------------------- */
+/* --- Sine, cosine, tangent ---------------------------------------------------------------------------------------- */
 
 /*
- * Takes multiples of half the processor's pi off: *quadrant counts them, modulo 4. Angles up to pi/4 stay as they are. Exact: at most
- * 63 bits before the point, 128 behind it.
+ * Takes multiples of half the processor's pi off: *quadrant counts them, modulo 4. Angles up to pi/4 stay as they are.
+ * Exact: at most 63 bits before the point, 128 behind it.
  */
 static void reduce(mpfr_t angle, unsigned *quadrant)
 {

@@ -1,9 +1,10 @@
 /*
  * 80-bit arithmetic on the host's own x87 unit (x86 hosts, HOST_FPU=native): exact by construction.
  *
- * Each function loads the guest's control word with the guest's exception masks, runs the very instruction, reads the status
- * word and gives the unit back empty, clean and with the host's control word. An exception that the guest has unmasked stays
- * pending in the host's status word only: nothing that waits is executed before FNCLEX, so no signal can come of it.
+ * Each function loads the guest's control word with the guest's exception masks, runs the very instruction, reads the
+ * status word and gives the unit back empty, clean and with the host's control word. An exception that the guest has
+ * unmasked stays pending in the host's status word only: nothing that waits is executed before FNCLEX, so no signal can
+ * come of it.
  *
  * Intel SDM volume 1, chapter 8. Any thread.
  */
@@ -55,7 +56,8 @@ const bool float80_exact_math = true;
     unsigned name(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw) \
     { \
         uint16_t sw, host; \
-        __asm__ volatile(X87_ENTER "fldt %[b]\n\tfldt %[a]\n\t" instruction "\n\t" X87_STATUS "fstpt %[r]\n\t" X87_LEAVE_EMPTY \
+        __asm__ volatile(X87_ENTER "fldt %[b]\n\tfldt %[a]\n\t" instruction "\n\t" X87_STATUS \
+                                   "fstpt %[r]\n\t" X87_LEAVE_EMPTY \
                          : [r] "=m"(*r), [sw] "=&a"(sw), [host] "=m"(host) \
                          : [a] "m"(a), [b] "m"(b), [cw] "m"(cw) \
                          : X87_CLOBBERS); \
@@ -76,8 +78,8 @@ const bool float80_exact_math = true;
     }
 
 /*
- * Instructions that push: ST(0) becomes *below, and *top is pushed. If they do not push, *top is what stands in ST(0). The stores
- * run with all exceptions masked, so that the store of an empty register is harmless.
+ * Instructions that push: ST(0) becomes *below, and *top is pushed. If they do not push, *top is what stands in ST(0).
+ * The stores run with all exceptions masked, so that the store of an empty register is harmless.
  */
 #define UNARY_PUSH(name, instruction, flags) \
     unsigned name(struct float80 *below, struct float80 *top, struct float80 a, uint16_t cw) \
@@ -161,9 +163,7 @@ unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint16_t cw
         flags = store_int32(&r32, a, cw);
         *r = r32;
         return flags;
-    default:
-        *r = 0;
-        return store_int64(r, a, cw);
+    default: *r = 0; return store_int64(r, a, cw);
     }
 }
 

@@ -1,13 +1,13 @@
 /*
- * 80-bit arithmetic in integers, for hosts without an x87 (HOST_FPU=portable): unpacking, rounding, add, subtract, multiply,
- * divide, square root, compare.
+ * 80-bit arithmetic in integers, for hosts without an x87 (HOST_FPU=portable): unpacking, rounding, add, subtract,
+ * multiply, divide, square root, compare.
  *
- * Intel SDM volume 1, 4.8 and 8.5; where it leaves room (priority of exceptions, C1, results with a reserved precision) as
- * Intel's processors do, which tests/unit/float80.c compares. Any thread.
+ * Intel SDM volume 1, 4.8 and 8.5; where it leaves room (priority of exceptions, C1, results with a reserved precision)
+ * as Intel's processors do, which tests/unit/float80.c compares. Any thread.
  */
 #include "cpu/float80_soft.h"
 
-/* --- Integers ---------------------------------------------------------------------------------------------------------- */
+/* --- Integers ----------------------------------------------------------------------------------------------------- */
 
 struct u128 u128_mul(uint64_t a, uint64_t b)
 {
@@ -41,7 +41,7 @@ uint64_t u128_div(struct u128 n, uint64_t d, uint64_t *rem)
     return q1 << 32 | q0;
 }
 
-/* --- Taking apart and putting together --------------------------------------------------------------------------------- */
+/* --- Taking apart and putting together ---------------------------------------------------------------------------- */
 
 struct soft soft_unpack(struct float80 a)
 {
@@ -144,7 +144,7 @@ unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, uns
     return flags;
 }
 
-/* --- NaNs ------------------------------------------------------------------------------------------------------------------ */
+/* --- NaNs --------------------------------------------------------------------------------------------------------- */
 
 static bool is_signalling(struct float80 a)
 {
@@ -193,7 +193,7 @@ bool soft_nan(struct float80 *r, unsigned *flags, struct float80 a, struct float
     return true;
 }
 
-/* --- Add and subtract ---------------------------------------------------------------------------------------------------------- */
+/* --- Add and subtract --------------------------------------------------------------------------------------------- */
 
 /* The sign of an exact zero sum. */
 static bool cancel_sign(uint16_t cw)
@@ -272,7 +272,7 @@ unsigned float80_sub(struct float80 *r, struct float80 a, struct float80 b, uint
     return add(r, a, b, true, cw);
 }
 
-/* --- Multiply, divide, square root -------------------------------------------------------------------------------------------- */
+/* --- Multiply, divide, square root -------------------------------------------------------------------------------- */
 
 unsigned float80_mul(struct float80 *r, struct float80 x, struct float80 y, uint16_t cw)
 {
@@ -389,7 +389,7 @@ unsigned float80_sqrt(struct float80 *r, struct float80 x, uint16_t cw)
     return soft_denormal(flags, a.denormal, cw);
 }
 
-/* --- Compare ---------------------------------------------------------------------------------------------------------------------- */
+/* --- Compare ------------------------------------------------------------------------------------------------------ */
 
 #define CC_UNORDERED (FPU_C0 | FPU_C2 | FPU_C3)
 

@@ -12,9 +12,9 @@ enum soft_class { SOFT_ZERO, SOFT_FINITE, SOFT_INF, SOFT_QNAN, SOFT_SNAN, SOFT_U
 struct soft {
     enum soft_class class;
     bool sign;
-    bool denormal;  /* or pseudo-denormal */
-    int32_t exp;    /* biased; below 1 for what was a denormal */
-    uint64_t mant;  /* top bit set, unless zero */
+    bool denormal; /* or pseudo-denormal */
+    int32_t exp;   /* biased; below 1 for what was a denormal */
+    uint64_t mant; /* top bit set, unless zero */
 };
 
 struct soft soft_unpack(struct float80 a);
@@ -78,8 +78,8 @@ static inline unsigned soft_drop(uint16_t cw)
 
 struct soft_rounded {
     uint64_t mant;
-    bool carry;   /* became 2^64, mant is 2^63: one more in the exponent */
-    bool up;      /* away from zero */
+    bool carry; /* became 2^64, mant is 2^63: one more in the exponent */
+    bool up;    /* away from zero */
     bool inexact;
 };
 
@@ -87,8 +87,8 @@ struct soft_rounded {
 struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint16_t cw);
 
 /*
- * The number (-1)^sign * m * 2^(exp - bias - 127), top bit of m set, rounded and packed, with the masked or the unmasked response
- * to overflow and underflow. Returns OE UE PE C1.
+ * The number (-1)^sign * m * 2^(exp - bias - 127), top bit of m set, rounded and packed, with the masked or the
+ * unmasked response to overflow and underflow. Returns OE UE PE C1.
  */
 unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint16_t cw);
 
@@ -115,8 +115,8 @@ static inline struct float80 soft_infinity(bool sign)
 }
 
 /*
- * An operand was denormal: `flags` of the operation with FPU_DE, or if that is unmasked FPU_DE alone. Invalid operands and
- * division by zero come before it and hide it.
+ * An operand was denormal: `flags` of the operation with FPU_DE, or if that is unmasked FPU_DE alone. Invalid operands
+ * and division by zero come before it and hide it.
  */
 static inline unsigned soft_denormal(unsigned flags, bool denormal, uint16_t cw)
 {

@@ -1,10 +1,10 @@
 /*
  * The x87 unit itself: control and status, environment and state images, tags and stack pointer, pending exceptions.
  *
- * Intel SDM volume 1, 8.1 and 8.7; volume 2. An unmasked exception sets ES; the next waiting x87, MMX or WAIT instruction
- * raises #MF, or with CR0.NE = 0 signals FERR# to the board (cpu->host->ferr) and waits for the interrupt that comes of it. If
- * none can come (masked, or the board holds IGNNE#) it goes on, where a processor without IGNNE# would wait for ever.
- * On the vCPU's own thread.
+ * Intel SDM volume 1, 8.1 and 8.7; volume 2. An unmasked exception sets ES; the next waiting x87, MMX or WAIT
+ * instruction raises #MF, or with CR0.NE = 0 signals FERR# to the board (cpu->host->ferr) and waits for the interrupt
+ * that comes of it. If none can come (masked, or the board holds IGNNE#) it goes on, where a processor without IGNNE#
+ * would wait for ever. On the vCPU's own thread.
  */
 #include "cpu/op_form.h"
 #include "cpu/x87.h"
@@ -115,7 +115,7 @@ void x87_unmasked(struct cpu *cpu, const struct insn *i)
     x87_note_operand(cpu, i);
 }
 
-/* --- Control and status -------------------------------------------------------------------------------------------------- */
+/* --- Control and status ------------------------------------------------------------------------------------------- */
 
 static void fninit_fn(struct cpu *cpu, const struct insn *i)
 {
@@ -179,7 +179,7 @@ static void fnstsw_ax_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fnstsw_ax)
 
-/* --- Tags and stack pointer ------------------------------------------------------------------------------------------------ */
+/* --- Tags and stack pointer --------------------------------------------------------------------------------------- */
 
 static void ffree_fn(struct cpu *cpu, const struct insn *i)
 {
@@ -218,11 +218,12 @@ static void fdecstp_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fdecstp)
 
-/* --- Environment and state images -------------------------------------------------------------------------------------------- */
+/* --- Environment and state images --------------------------------------------------------------------------------- */
 
 /*
- * The environment has seven words: control, status, tags, instruction pointer, its selector (or high bits and opcode), data
- * pointer, its selector (or high bits). They are 16 or 32 bits wide; in real and virtual-8086 mode the pointers are linear.
+ * The environment has seven words: control, status, tags, instruction pointer, its selector (or high bits and opcode),
+ * data pointer, its selector (or high bits). They are 16 or 32 bits wide; in real and virtual-8086 mode the pointers
+ * are linear.
  */
 #define ENV_WORDS 7
 

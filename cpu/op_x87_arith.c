@@ -1,6 +1,6 @@
 /*
- * x87 arithmetic: FADD FSUB FMUL FDIV with their reversed, popping and integer forms, FSQRT FRNDINT FSCALE FPREM FXTRACT FCHS
- * FABS and the transcendental instructions.
+ * x87 arithmetic: FADD FSUB FMUL FDIV with their reversed, popping and integer forms, FSQRT FRNDINT FSCALE FPREM
+ * FXTRACT FCHS FABS and the transcendental instructions.
  *
  * Intel SDM volume 1, chapter 8, and volume 2. The numbers are cpu/float80.h's; here are the stack, the responses to
  * exceptions and the condition codes. On the vCPU's own thread.
@@ -8,7 +8,7 @@
 #include "cpu/op_form.h"
 #include "cpu/x87.h"
 
-/* --- Memory operands, widened to 80 bits ------------------------------------------------------------------------ */
+/* --- Memory operands, widened to 80 bits -------------------------------------------------------------------------- */
 
 enum format { FORMAT_F32, FORMAT_F64, FORMAT_INT16, FORMAT_INT32 };
 
@@ -50,9 +50,10 @@ static unsigned add_denormal(const struct cpu *cpu, unsigned flags, struct float
     return flags | FPU_DE;
 }
 
-/* --- Two operands ------------------------------------------------------------------------------------------------ */
+/* --- Two operands ------------------------------------------------------------------------------------------------- */
 
-static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_binary *op, enum format format, bool reverse)
+static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_binary *op, enum format format,
+                             bool reverse)
 {
     struct float80 r;
     unsigned flags;
@@ -73,8 +74,8 @@ static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_bina
 }
 
 /* ST(dst) = ST(a) op ST(b) */
-static inline void arith_reg(struct cpu *cpu, const struct insn *i, float80_binary *op, unsigned dst, unsigned a, unsigned b,
-                             bool pop)
+static inline void arith_reg(struct cpu *cpu, const struct insn *i, float80_binary *op, unsigned dst, unsigned a,
+                             unsigned b, bool pop)
 {
     struct float80 r = float80_indefinite();
     bool store;
@@ -133,7 +134,7 @@ ARITH_REGS_REVERSED(divr, float80_div)
 
 ARITH_REG(fscale, float80_scale, 0, 0, 1, false)
 
-/* --- One operand --------------------------------------------------------------------------------------------------- */
+/* --- One operand -------------------------------------------------------------------------------------------------- */
 
 static inline void unary(struct cpu *cpu, const struct insn *i, float80_unary *op)
 {
@@ -211,7 +212,7 @@ static void fprem1_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fprem1)
 
-/* --- Transcendental instructions --------------------------------------------------------------------------------- */
+/* --- Transcendental instructions ---------------------------------------------------------------------------------- */
 
 /* ST(1) = op(ST(0), ST(1)), pop */
 static inline void two_to_one(struct cpu *cpu, const struct insn *i, float80_binary *op)
@@ -276,7 +277,8 @@ static void fcos_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fcos)
 
-/* Instructions that leave one result in place and push another. True: both operands of the stack are as they should be. */
+/* Instructions that leave one result in place and push another. True: both operands of the stack are as they should be.
+ */
 static bool may_push(struct cpu *cpu, const struct insn *i)
 {
     bool masked;

@@ -6,7 +6,7 @@
 #include "cpu/op_form.h"
 #include "cpu/x87.h"
 
-/* --- Loads ---------------------------------------------------------------------------------------------------------- */
+/* --- Loads -------------------------------------------------------------------------------------------------------- */
 
 /* Pushes, after the check for a full stack. A denormal is loaded even if its exception is unmasked. */
 static inline void load(struct cpu *cpu, const struct insn *i, struct float80 v, unsigned flags)
@@ -128,11 +128,12 @@ static void fldz_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fldz)
 
-/* --- Stores ---------------------------------------------------------------------------------------------------------- */
+/* --- Stores ------------------------------------------------------------------------------------------------------- */
 
 /*
- * Completes a store to memory of `size` bytes: `v` is the result, or for a masked stack underflow the indefinite. The store may
- * fault, so the status word changes after it. Where an unmasked exception keeps it from storing, it does not fault either.
+ * Completes a store to memory of `size` bytes: `v` is the result, or for a masked stack underflow the indefinite. The
+ * store may fault, so the status word changes after it. Where an unmasked exception keeps it from storing, it does not
+ * fault either.
  */
 static inline void store(struct cpu *cpu, const struct insn *i, uint64_t v, unsigned osize, unsigned flags, bool pop)
 {
@@ -232,7 +233,7 @@ static void fbstp_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fbstp)
 
-/* --- Between registers -------------------------------------------------------------------------------------------------- */
+/* --- Between registers -------------------------------------------------------------------------------------------- */
 
 static inline void store_reg(struct cpu *cpu, const struct insn *i, bool pop)
 {

@@ -1,9 +1,9 @@
 /*
  * FXSAVE, FXRSTOR, EMMS, and the XSAVE family: XSAVE XSAVEOPT XSAVEC XSAVES XRSTOR XRSTORS XGETBV XSETBV.
  *
- * Intel SDM volume 1, 10.5 and chapter 13; volume 2. Components: x87, SSE, AVX, PKRU; IA32_XSS is always 0. As on Intel's
- * processors x87 and SSE always count as in use, AVX and PKRU unless they are all zero. The modified optimization is not made:
- * XSAVEOPT and XSAVES write all that is in use. On the vCPU's own thread.
+ * Intel SDM volume 1, 10.5 and chapter 13; volume 2. Components: x87, SSE, AVX, PKRU; IA32_XSS is always 0. As on
+ * Intel's processors x87 and SSE always count as in use, AVX and PKRU unless they are all zero. The modified
+ * optimization is not made: XSAVEOPT and XSAVES write all that is in use. On the vCPU's own thread.
  */
 #include "cpu/xsave.h"
 
@@ -70,7 +70,7 @@ static unsigned vector_count(const struct cpu *cpu)
     return cpu_in_64(cpu) ? 16 : 8;
 }
 
-/* --- Components, each to and from its bytes --------------------------------------------------------------------------- */
+/* --- Components, each to and from its bytes ----------------------------------------------------------------------- */
 
 /* Bytes 0..23 and 32..159 of the legacy region. `wide`: the pointers are 64 bits, without selectors. */
 static void put_x87(const struct cpu *cpu, uint8_t *area, bool wide)
@@ -157,7 +157,7 @@ static void set_pkru(struct cpu *cpu, uint32_t value)
     cpu_tlb_flush(cpu);
 }
 
-/* --- FXSAVE and FXRSTOR ------------------------------------------------------------------------------------------------ */
+/* --- FXSAVE and FXRSTOR ------------------------------------------------------------------------------------------- */
 
 static uint64_t aligned_linear(struct cpu *cpu, const struct insn *i, unsigned size, unsigned alignment, bool write)
 {
@@ -213,7 +213,7 @@ static void emms_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(emms)
 
-/* --- The XSAVE area ---------------------------------------------------------------------------------------------------------- */
+/* --- The XSAVE area ----------------------------------------------------------------------------------------------- */
 
 /* #UD and #NM of the whole family. */
 static void check_enabled(struct cpu *cpu)
@@ -275,7 +275,7 @@ static void area_read(const struct xsave_area *x, unsigned offset, void *data, u
     mem_read_bytes(x->cpu, x->address + offset, data, size, x->seg);
 }
 
-/* --- Saving --------------------------------------------------------------------------------------------------------------------- */
+/* --- Saving ------------------------------------------------------------------------------------------------------- */
 
 static void save_components(const struct xsave_area *x, uint64_t components, bool mxcsr, bool wide)
 {
@@ -358,7 +358,7 @@ static void xsaves_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(xsaves)
 
-/* --- Restoring ------------------------------------------------------------------------------------------------------------------- */
+/* --- Restoring ---------------------------------------------------------------------------------------------------- */
 
 /* Everything that a restore takes from memory, read before anything is changed. */
 struct restore {
@@ -455,7 +455,7 @@ static void xrstors_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(xrstors)
 
-/* --- XCR0 -------------------------------------------------------------------------------------------------------------------------- */
+/* --- XCR0 --------------------------------------------------------------------------------------------------------- */
 
 static void xgetbv_fn(struct cpu *cpu, const struct insn *i)
 {

@@ -1,8 +1,8 @@
 /*
  * The x87 unit as its handlers (cpu/op_x87*.c), the MMX handlers and FXSAVE/XSAVE see it. On the vCPU's own thread.
  *
- * Order within a handler: x87_wait(); memory operand (may fault); x87_note(); stack checks; arithmetic; memory result (may
- * fault); x87_commit(); registers. What a later step needs unchanged is not touched by an earlier one.
+ * Order within a handler: x87_wait(); memory operand (may fault); x87_note(); stack checks; arithmetic; memory result
+ * (may fault); x87_commit(); registers. What a later step needs unchanged is not touched by an earlier one.
  */
 #ifndef CPU_X87_H
 #define CPU_X87_H
@@ -14,7 +14,8 @@
 #define X87_BLOCK_REG (FPU_IE | FPU_DE | FPU_ZE)
 #define X87_BLOCK_MEM (X87_BLOCK_REG | FPU_OE | FPU_UE)
 
-/* What FNINIT does; the data registers keep their contents. Power-on reset differs: cw 0x40, tags all zero, registers +0. */
+/* What FNINIT does; the data registers keep their contents. Power-on reset differs: cw 0x40, tags all zero, registers
+ * +0. */
 void x87_init(struct fpu *fpu);
 /* Status word with TOP; full tag word; and their way back in, with ES and B as the control word makes them. */
 static inline uint16_t x87_status(const struct fpu *fpu)
@@ -119,8 +120,8 @@ static inline void x87_note(struct cpu *cpu, const struct insn *i)
 /* Sets ES and B. */
 void x87_unmasked(struct cpu *cpu, const struct insn *i);
 /*
- * Puts `flags` (exceptions and C1) into the status word and raises the summary if one is unmasked. False: one of `block` is, so
- * that the instruction has no result.
+ * Puts `flags` (exceptions and C1) into the status word and raises the summary if one is unmasked. False: one of
+ * `block` is, so that the instruction has no result.
  */
 static inline bool x87_commit(struct cpu *cpu, const struct insn *i, unsigned flags, unsigned block)
 {

@@ -1,6 +1,7 @@
 /*
- * Layout of the XSAVE area (Intel SDM volume 1, 13.4): a legacy region as FXSAVE writes it, a header, then the components, at these
- * offsets in the standard format and one behind the other in the compacted one. CPUID leaf 0DH tells guests.
+ * Layout of the XSAVE area (Intel SDM volume 1, 13.4): a legacy region as FXSAVE writes it, a header, then the
+ * components, at these offsets in the standard format and one behind the other in the compacted one. CPUID leaf 0DH
+ * tells guests.
  */
 #ifndef CPU_XSAVE_H
 #define CPU_XSAVE_H

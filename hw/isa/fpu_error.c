@@ -1,6 +1,7 @@
 /*
- * The coprocessor error logic of the PC/AT as the Intel 82371SB (PIIX3, order number 290550) has it: FERR# becomes IRQ 13; a write to port 0xf0 takes
- * IRQ 13 back and holds IGNNE# until FERR# goes away, so that the handler can use the unit.
+ * The coprocessor error logic of the PC/AT as the Intel 82371SB (PIIX3, order number 290550) has it: FERR# becomes IRQ
+ * 13; a write to port 0xf0 takes IRQ 13 back and holds IGNNE# until FERR# goes away, so that the handler can use the
+ * unit.
  *
  * The processor asks nobody about IGNNE#: it goes on whenever no interrupt comes (cpu/op_x87.c). All under the VM lock.
  */

@@ -64,8 +64,9 @@ uint64_t operand_random64(void)
 /* Few bits set, few clear, or any; exponents where things happen. */
 struct float80 operand_random(void)
 {
-    static const int centre[] = { 0, 0, 1, 24, 53, 64, 0x3fff - 64, 0x3fff, 0x3fff, 0x3fff + 16, 0x3fff + 32, 0x3fff + 63, 0x7fff,
-                                  0x3f81, 0x407e, 0x3c01, 0x43fe };
+    static const int centre[] = { 0,           0,      1,      24,          53,          64,
+                                  0x3fff - 64, 0x3fff, 0x3fff, 0x3fff + 16, 0x3fff + 32, 0x3fff + 63,
+                                  0x7fff,      0x3f81, 0x407e, 0x3c01,      0x43fe };
     uint32_t pick = g_test_rand_int();
     struct float80 v;
     if (pick % 16 == 0) {

@@ -1,6 +1,6 @@
 /*
- * 80-bit operands for tests: the special ones, and random ones that often lie where something happens. Random numbers are GLib's
- * test generator's, so that --seed repeats a run.
+ * 80-bit operands for tests: the special ones, and random ones that often lie where something happens. Random numbers
+ * are GLib's test generator's, so that --seed repeats a run.
  */
 #ifndef TESTS_LIB_FLOAT80_OPERANDS_H
 #define TESTS_LIB_FLOAT80_OPERANDS_H

@@ -1,6 +1,6 @@
 /*
- * Single instructions through decoder and handler, without run loop and engine: a processor in the mode asked for, 1 MiB of RAM at
- * linear address 0, no paging. The caller sets and looks at the fields of struct cpu.
+ * Single instructions through decoder and handler, without run loop and engine: a processor in the mode asked for, 1
+ * MiB of RAM at linear address 0, no paging. The caller sets and looks at the fields of struct cpu.
  */
 #ifndef TESTS_LIB_HANDLER_TEST_H
 #define TESTS_LIB_HANDLER_TEST_H

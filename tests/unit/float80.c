@@ -1,6 +1,7 @@
 /*
- * The portable 80-bit arithmetic against the host's x87: results, flags and C1 of each operation with millions of operands, all
- * rounding modes, precisions and exception masks. Transcendental results may differ by one unit in the last place.
+ * The portable 80-bit arithmetic against the host's x87: results, flags and C1 of each operation with millions of
+ * operands, all rounding modes, precisions and exception masks. Transcendental results may differ by one unit in the
+ * last place.
  *
  * On hosts without an x87 there is nothing to compare with: skipped.
  */
@@ -24,7 +25,7 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
 
-/* --- Comparing ---------------------------------------------------------------------------------------------------------- */
+/* --- Comparing ---------------------------------------------------------------------------------------------------- */
 
 struct outcome {
     struct float80 r[2];
@@ -35,11 +36,12 @@ struct outcome {
 static void complain(const char *name, struct float80 a, struct float80 b, uint16_t cw, const struct outcome *want,
                      const struct outcome *got)
 {
-    g_test_message("%s cw %04x a %04x:%016" G_GINT64_MODIFIER "x b %04x:%016" G_GINT64_MODIFIER "x", name, cw, a.sexp, a.mant,
-                   b.sexp, b.mant);
+    g_test_message("%s cw %04x a %04x:%016" G_GINT64_MODIFIER "x b %04x:%016" G_GINT64_MODIFIER "x", name, cw, a.sexp,
+                   a.mant, b.sexp, b.mant);
     for (int n = 0; n < 2; n++)
-        g_test_message("  %s flags %04x %04x:%016" G_GINT64_MODIFIER "x %04x:%016" G_GINT64_MODIFIER "x %016" G_GINT64_MODIFIER
-                       "x", n ? "portable" : "host    ", n ? got->flags : want->flags, n ? got->r[0].sexp : want->r[0].sexp,
+        g_test_message("  %s flags %04x %04x:%016" G_GINT64_MODIFIER "x %04x:%016" G_GINT64_MODIFIER
+                       "x %016" G_GINT64_MODIFIER "x",
+                       n ? "portable" : "host    ", n ? got->flags : want->flags, n ? got->r[0].sexp : want->r[0].sexp,
                        n ? got->r[0].mant : want->r[0].mant, n ? got->r[1].sexp : want->r[1].sexp,
                        n ? got->r[1].mant : want->r[1].mant, n ? got->v : want->v);
 }
@@ -57,9 +59,10 @@ static unsigned complaints(const char *name)
 
 enum { MEMORY = 4, ULP = 8, QUOTIENT = 16 };
 
-/* `how`: number of 80-bit results; MEMORY: result in v; ULP: results within one unit, C1 free; QUOTIENT: has quotient bits. */
-static void check(const char *name, struct float80 a, struct float80 b, uint16_t cw, struct outcome want, struct outcome got,
-                  unsigned how)
+/* `how`: number of 80-bit results; MEMORY: result in v; ULP: results within one unit, C1 free; QUOTIENT: has quotient
+ * bits. */
+static void check(const char *name, struct float80 a, struct float80 b, uint16_t cw, struct outcome want,
+                  struct outcome got, unsigned how)
 {
     unsigned unmasked = want.flags & ~cw & FPU_EXCEPTIONS;
     unsigned blocked = FPU_IE | FPU_DE | FPU_ZE | (how & MEMORY ? FPU_OE | FPU_UE : 0);
@@ -85,7 +88,7 @@ static void check(const char *name, struct float80 a, struct float80 b, uint16_t
         complain(name, a, b, cw, &want, &got);
 }
 
-/* --- Operations ---------------------------------------------------------------------------------------------------------- */
+/* --- Operations --------------------------------------------------------------------------------------------------- */
 
 struct unary_case {
     const char *name;
@@ -103,9 +106,17 @@ struct push_case {
     unsigned how;
 };
 
-#define CASE(op, how) { #op, native_##op, portable_##op, how }
-static const struct binary_case exact2[] = { CASE(add, 1), CASE(sub, 1),  CASE(mul, 1),  CASE(div, 1),
-                                             CASE(scale, 1), CASE(prem, 1 | QUOTIENT), CASE(prem1, 1 | QUOTIENT) };
+#define CASE(op, how) \
+    { \
+#op, native_##op, portable_##op, how \
+    }
+static const struct binary_case exact2[] = { CASE(add, 1),
+                                             CASE(sub, 1),
+                                             CASE(mul, 1),
+                                             CASE(div, 1),
+                                             CASE(scale, 1),
+                                             CASE(prem, 1 | QUOTIENT),
+                                             CASE(prem1, 1 | QUOTIENT) };
 static const struct unary_case exact1[] = { CASE(sqrt, 1), CASE(round, 1) };
 static const struct push_case exact_push[] = { CASE(extract, 2) };
 static const struct binary_case math2[] = { CASE(yl2x, 1 | ULP), CASE(yl2xp1, 1 | ULP), CASE(patan, 1 | ULP) };
@@ -176,7 +187,7 @@ static void run_compare(struct float80 a, struct float80 b, uint16_t cw)
     check("compare_quiet", a, b, cw, want, got, 0);
 }
 
-/* --- Tests --------------------------------------------------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------------------------------------- */
 
 static uint16_t nth_control(unsigned n)
 {
@@ -230,7 +241,8 @@ static void test_random(void)
 }
 
 /* The loads are plain integer code in both: against the instructions. */
-static void check_load(const char *name, uint64_t v, struct float80 got, unsigned got_flags, struct float80 want, uint16_t sw)
+static void check_load(const char *name, uint64_t v, struct float80 got, unsigned got_flags, struct float80 want,
+                       uint16_t sw)
 {
     struct outcome w = { .r = { want }, .v = v, .flags = sw & (FPU_IE | FPU_DE) };
     struct outcome g = { .r = { got }, .v = v, .flags = got_flags };
@@ -252,12 +264,24 @@ static void check_load(const char *name, uint64_t v, struct float80 got, unsigne
 
 static void test_loads(void)
 {
-    static const uint64_t edges[] = { 0, 1, 0x7fffff, 0x800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000,
-                                      UINT64_C(0xfffffffffffff), UINT64_C(0x10000000000000), UINT64_C(0x7fefffffffffffff),
-                                      UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff0000000000001),
-                                      UINT64_C(0x7ff8000000000000), UINT64_C(0x8000000000000000) };
+    static const uint64_t edges[] = { 0,
+                                      1,
+                                      0x7fffff,
+                                      0x800000,
+                                      0x7f7fffff,
+                                      0x7f800000,
+                                      0x7f800001,
+                                      0x7fc00000,
+                                      UINT64_C(0xfffffffffffff),
+                                      UINT64_C(0x10000000000000),
+                                      UINT64_C(0x7fefffffffffffff),
+                                      UINT64_C(0x7ff0000000000000),
+                                      UINT64_C(0x7ff0000000000001),
+                                      UINT64_C(0x7ff8000000000000),
+                                      UINT64_C(0x8000000000000000) };
     for (unsigned n = 0; n < 100000; n++) {
-        uint64_t v = n < 4 * LENGTH(edges) ? edges[n / 4] ^ (uint64_t)(n & 1) << 31 ^ (uint64_t)(n >> 1 & 1) << 63 : operand_random64();
+        uint64_t v = n < 4 * LENGTH(edges) ? edges[n / 4] ^ (uint64_t)(n & 1) << 31 ^ (uint64_t)(n >> 1 & 1) << 63
+                                           : operand_random64();
         uint32_t v32 = v;
         struct float80 loaded;
         uint8_t bcd[16] = { 0 };

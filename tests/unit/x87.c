@@ -1,6 +1,6 @@
 /*
- * What the x87 unit does beyond single results: deferred exceptions and their signals, order of checks, images in memory in all
- * formats, last-instruction pointers.
+ * What the x87 unit does beyond single results: deferred exceptions and their signals, order of checks, images in
+ * memory in all formats, last-instruction pointers.
  */
 #include "cpu/x87.h"
 #include "tests/lib/handler_test.h"
@@ -9,7 +9,7 @@
 
 #define OPERAND 0x20000u
 #define INSN(...) ((const uint8_t[16]){ __VA_ARGS__ })
-#define FADD_M32 INSN(0xd8, 0x03)   /* fadds (%rbx) */
+#define FADD_M32 INSN(0xd8, 0x03) /* fadds (%rbx) */
 #define FLD_M32 INSN(0xd9, 0x03)
 #define FSTP_M64 INSN(0xdd, 0x1b)
 #define FWAIT INSN(0x9b)
@@ -128,7 +128,7 @@ static void test_order(void)
     g_assert_cmpint(handler_run(t, FADD_M32), ==, EXC_MF);
 }
 
-/* --- Images -------------------------------------------------------------------------------------------------------------- */
+/* --- Images ------------------------------------------------------------------------------------------------------- */
 
 static void put_image_state(void)
 {
@@ -183,10 +183,15 @@ static void test_environments(void)
                              0xabcd5678, 0xffff0000 | ds };
     const uint32_t p16[] = { 0x0b7f, IMAGE_SW, IMAGE_TAGS, 0x1234, cs, 0x5678, ds };
     uint32_t ip = 0xfedc1234 + (cs << 4), dp = 0xabcd5678 + (ds << 4);
-    const uint32_t r32[] = { 0xffff0b7f, 0xffff0000 | IMAGE_SW, 0xffff0000 | IMAGE_TAGS, 0xffff0000 | (ip & 0xffff),
-                             (ip & 0xffff0000) >> 4 | 0x5a3, 0xffff0000 | (dp & 0xffff), (dp & 0xffff0000) >> 4 };
-    const uint32_t r16[] = { 0x0b7f, IMAGE_SW, IMAGE_TAGS, ip & 0xffff, (ip & 0xf0000) >> 4 | 0x5a3, dp & 0xffff,
-                             (dp & 0xf0000) >> 4 };
+    const uint32_t r32[] = { 0xffff0b7f,
+                             0xffff0000 | IMAGE_SW,
+                             0xffff0000 | IMAGE_TAGS,
+                             0xffff0000 | (ip & 0xffff),
+                             (ip & 0xffff0000) >> 4 | 0x5a3,
+                             0xffff0000 | (dp & 0xffff),
+                             (dp & 0xffff0000) >> 4 };
+    const uint32_t r16[] = { 0x0b7f,      IMAGE_SW,           IMAGE_TAGS, ip & 0xffff, (ip & 0xf0000) >> 4 | 0x5a3,
+                             dp & 0xffff, (dp & 0xf0000) >> 4 };
     check_environment(HANDLER_LONG, false, p32, 4);
     check_environment(HANDLER_LONG, true, p16, 2);
     check_environment(HANDLER_PROT32, false, p32, 4);
@@ -236,7 +241,7 @@ static void test_saves(void)
     }
 }
 
-/* --- Pointers -------------------------------------------------------------------------------------------------------------- */
+/* --- Pointers ----------------------------------------------------------------------------------------------------- */
 
 static void test_pointers(void)
 {

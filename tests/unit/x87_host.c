@@ -1,7 +1,7 @@
 /*
- * Every x87 encoding against the host's processor (x86-64 hosts): random registers, tags, TOP, control and status words and memory
- * operands go in; registers, tags, status, pointers, memory, RAX, RFLAGS and faults must come out the same. Transcendental
- * results of the portable arithmetic may differ by one unit in the last place.
+ * Every x87 encoding against the host's processor (x86-64 hosts): random registers, tags, TOP, control and status words
+ * and memory operands go in; registers, tags, status, pointers, memory, RAX, RFLAGS and faults must come out the same.
+ * Transcendental results of the portable arithmetic may differ by one unit in the last place.
  */
 #include <glib.h>
 
@@ -42,7 +42,7 @@ struct run {
     int fault; /* -1: none */
 };
 
-/* --- On the host -------------------------------------------------------------------------------------------------------- */
+/* --- On the host -------------------------------------------------------------------------------------------------- */
 
 static uint8_t *code; /* page that can be run */
 static sigjmp_buf escape;
@@ -73,14 +73,15 @@ static void run_native(const uint8_t *insn, unsigned len, struct run *r)
         r->fault = caught == SIGFPE ? EXC_MF : caught == SIGILL ? EXC_UD : EXC_GP;
         return;
     }
-    __asm__ volatile("fxsave64 %[host]\n\tfxrstor64 %[fx]\n\tsub $256, %%rsp\n\tpush %[flags]\n\tpopfq\n\tcall *%[code]\n\t"
-                     "pushfq\n\tpop %[flags]\n\tadd $256, %%rsp\n\tfxsave64 %[fx]\n\tfxrstor64 %[host]"
-                     : [fx] "+m"(r->fx), [host] "+m"(host), "+a"(r->rax), [flags] "+r"(r->rflags), "+m"(r->mem)
-                     : [code] "r"(code), "b"(r->mem)
-                     : "memory", "cc");
+    __asm__ volatile(
+        "fxsave64 %[host]\n\tfxrstor64 %[fx]\n\tsub $256, %%rsp\n\tpush %[flags]\n\tpopfq\n\tcall *%[code]\n\t"
+        "pushfq\n\tpop %[flags]\n\tadd $256, %%rsp\n\tfxsave64 %[fx]\n\tfxrstor64 %[host]"
+        : [fx] "+m"(r->fx), [host] "+m"(host), "+a"(r->rax), [flags] "+r"(r->rflags), "+m"(r->mem)
+        : [code] "r"(code), "b"(r->mem)
+        : "memory", "cc");
 }
 
-/* --- In the processor ---------------------------------------------------------------------------------------------------- */
+/* --- In the processor --------------------------------------------------------------------------------------------- */
 
 #define CODE HANDLER_CODE
 #define OPERAND 0x20000
@@ -129,7 +130,7 @@ static void run_cpu(const uint8_t *bytes, struct run *r)
     get_state(r);
 }
 
-/* --- Random states ---------------------------------------------------------------------------------------------------------- */
+/* --- Random states ------------------------------------------------------------------------------------------------ */
 
 /* A memory operand of every kind. */
 static void random_memory(uint8_t *mem, const struct run *r)
@@ -169,9 +170,7 @@ static void random_memory(uint8_t *mem, const struct run *r)
         for (unsigned n = 0; n < 9; n++)
             mem[n] = mem[n] % 10 | mem[n] / 16 % 10 << 4;
         break;
-    default: /* the same number as a register */
-        x87_pack(mem, r->fx.st[0].v);
-        break;
+    default: /* the same number as a register */ x87_pack(mem, r->fx.st[0].v); break;
     }
 }
 
@@ -197,7 +196,7 @@ static void random_run(struct run *r)
     random_memory(r->mem, r);
 }
 
-/* --- Comparing ------------------------------------------------------------------------------------------------------------------ */
+/* --- Comparing ---------------------------------------------------------------------------------------------------- */
 
 static bool pointers_alike; /* the host treats the last-instruction pointers as our model does */
 
@@ -235,8 +234,9 @@ static const char *difference(const struct run *a, const struct run *b, bool ulp
 static void print_run(const char *who, const struct run *r)
 {
     GString *s = g_string_new(NULL);
-    g_string_printf(s, "%-6s cw %04x sw %04x tags %02x fop %03x fip %lx fdp %lx rax %lx flags %lx fault %d", who, r->fx.cw,
-                    r->fx.sw, r->fx.tags, r->fx.opcode, r->fx.ip, r->fx.dp, r->rax, r->rflags & FLAGS_ARITH, r->fault);
+    g_string_printf(s, "%-6s cw %04x sw %04x tags %02x fop %03x fip %lx fdp %lx rax %lx flags %lx fault %d", who,
+                    r->fx.cw, r->fx.sw, r->fx.tags, r->fx.opcode, r->fx.ip, r->fx.dp, r->rax, r->rflags & FLAGS_ARITH,
+                    r->fault);
     for (unsigned n = 0; n < 8; n++)
         g_string_append_printf(s, " %04x:%016lx", r->fx.st[n].v.sexp, r->fx.st[n].v.mant);
     g_string_append(s, " mem");
@@ -274,7 +274,7 @@ static bool compare(const uint8_t *insn, unsigned len)
     return false;
 }
 
-/* --- Tests -------------------------------------------------------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------------------------------------- */
 
 static unsigned rounds = 400;
 

@@ -1,6 +1,6 @@
 /*
- * FXSAVE and the XSAVE family: against the host's processor where it has them (x86-64 Linux), and by hand what a program cannot
- * try there: PKRU, XSAVES, alignment, modes.
+ * FXSAVE and the XSAVE family: against the host's processor where it has them (x86-64 Linux), and by hand what a
+ * program cannot try there: PKRU, XSAVES, alignment, modes.
  */
 #include "cpu/xsave.h"
 
@@ -86,7 +86,7 @@ static void reset(void)
     cpu_update_mode(t->cpu);
 }
 
-/* --- Against the host ------------------------------------------------------------------------------------------------------ */
+/* --- Against the host --------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__) && defined(__linux__)
 
@@ -115,7 +115,8 @@ static int run_native(const uint8_t *insn, struct area *state, struct area *a, u
                      "sub $256, %%rsp\n\tmov %[lo], %%eax\n\tmov %[hi], %%edx\n\tcall *%[code]\n\tadd $256, %%rsp\n\t"
                      "mov $7, %%eax\n\txor %%edx, %%edx\n\txsave64 %[state]\n\txrstor64 %[host]"
                      : [state] "+m"(*state), [host] "+m"(host), "+m"(*a)
-                     : [code] "r"(code), "b"(a->b), [lo] "r"((uint32_t)components), [hi] "r"((uint32_t)(components >> 32))
+                     : [code] "r"(code),
+                       "b"(a->b), [lo] "r"((uint32_t)components), [hi] "r"((uint32_t)(components >> 32))
                      : "rax", "rdx", "memory", "cc");
     return -1;
 }
@@ -168,9 +169,11 @@ static void compare(const char *name, const uint8_t *insn, unsigned n)
         if (!area && k >= XSAVE_LEGACY_SIZE && k < XSAVE_EXTENDED)
             continue; /* the state's header is of no interest */
         if (host_fault != our_fault || area || our_state.b[k] != host_state.b[k]) {
-            g_test_message("%s components %x, header %" G_GINT64_MODIFIER "x %" G_GINT64_MODIFIER "x: fault %d host %d; %s byte %u"
-                           " is %02x, host %02x", name, (unsigned)components, get64(&host_area, 512), get64(&host_area, 520),
-                           our_fault, host_fault, area ? "area" : "state", k, area ? our_area.b[k] : our_state.b[k],
+            g_test_message("%s components %x, header %" G_GINT64_MODIFIER "x %" G_GINT64_MODIFIER
+                           "x: fault %d host %d; %s byte %u"
+                           " is %02x, host %02x",
+                           name, (unsigned)components, get64(&host_area, 512), get64(&host_area, 520), our_fault,
+                           host_fault, area ? "area" : "state", k, area ? our_area.b[k] : our_state.b[k],
                            area ? host_area.b[k] : host_state.b[k]);
             g_test_fail();
             return;
@@ -185,8 +188,8 @@ static void test_host(void)
         const uint8_t *insn;
         unsigned leaf1; /* bit of CPUID (0DH, 1).EAX that it needs, or 31 */
     } insns[] = {
-        { "xsave", xsave64, 31 },     { "xrstor", xrstor64, 31 },   { "xsaveopt", xsaveopt64, 0 },
-        { "xsavec", xsavec64, 1 },    { "fxsave", fxsave64, 31 },   { "fxrstor", fxrstor64, 31 },
+        { "xsave", xsave64, 31 },  { "xrstor", xrstor64, 31 }, { "xsaveopt", xsaveopt64, 0 },
+        { "xsavec", xsavec64, 1 }, { "fxsave", fxsave64, 31 }, { "fxrstor", fxrstor64, 31 },
     };
     unsigned a, b, c, d;
     if (!__builtin_cpu_supports("avx")) {
@@ -214,7 +217,7 @@ static void test_host(void)
 
 #endif
 
-/* --- By hand -------------------------------------------------------------------------------------------------------------------- */
+/* --- By hand ------------------------------------------------------------------------------------------------------ */
 
 static void test_checks(void)
 {
