@@ -79,6 +79,7 @@ void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out);
 struct oracle_guest;
 struct oracle_guest *oracle_guest_new(void);
 void oracle_guest_free(struct oracle_guest *g);
+struct cpu *oracle_guest_cpu(struct oracle_guest *g);
 /* Through the whole interpreter: fetch, decode, handler, delivery of a fault. */
 void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struct oracle_outcome *out);
 /* By calling `fn` for the decoded instruction. */

@@ -175,7 +175,7 @@ struct oracle_guest *oracle_guest_new(void)
     cpu_set_seg(cpu, SEG_TR, SEL_TSS, KERNEL + PHYS_TSS, 0x67, SEG_P | 11u << SEG_TYPE_SHIFT);
     set_mode(g, false);
     cpu_refresh(cpu);
-    cpu_event_clear(cpu, CPU_EVENT_INTR);
+    cpu_event_clear(cpu, CPU_EVENT_INTR | CPU_EVENT_MEMMAP);
     vm_unlock();
     return g;
 }
@@ -191,6 +191,11 @@ void oracle_guest_free(struct oracle_guest *g)
     ram_block_free(g->ram);
     vm_unlock();
     g_free(g);
+}
+
+struct cpu *oracle_guest_cpu(struct oracle_guest *g)
+{
+    return g->cpu;
 }
 
 /* --- State in and out --------------------------------------------------------------------------------------------- */

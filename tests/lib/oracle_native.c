@@ -254,7 +254,7 @@ bool oracle_native_has(unsigned feature)
     unsigned out[4];
     if (feature == FEAT_NONE)
         return true;
-    if (__get_cpuid_max(where[feature].leaf & 0x80000000, NULL) < where[feature].leaf)
+    if ((uint32_t)__get_cpuid_max(where[feature].leaf & 0x80000000, NULL) < where[feature].leaf)
         return false;
     __cpuid_count(where[feature].leaf, where[feature].subleaf, out[0], out[1], out[2], out[3]);
     return out[where[feature].reg] >> where[feature].bit & 1;
