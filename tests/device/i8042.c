@@ -229,8 +229,15 @@ static void test_scan_codes(void)
     EXPECT(&f, false, 0xe0, 0x1d, 0xe0, 0x46, 0xe0, 0xc6, 0xe0, 0x37, 0xe0, 0xb7);
     input_send_key(f.m, IKEY_RIGHTCTRL, false);
     EXPECT(&f, false, 0xe0, 0x9d);
-    /* Set 1 untranslated, then set 3. */
-    set_mode(&f, 0x01);
+    test_machine_free(f.m);
+}
+
+/* Set 1 untranslated, then set 3 with key types. */
+static void test_other_sets(void)
+{
+    struct fixture f;
+    set_up(&f);
+
     data(&f, 0xf0);
     data(&f, 0x01);
     EXPECT(&f, false, 0xfa, 0xfa);
@@ -426,6 +433,17 @@ static void test_mouse_packets(void)
     aux_data(&f, 0xe9);
     EXPECT(&f, true, 0xfa, 0x30, 0x02, 100);
     test_state_roundtrip(f.d);
+    test_machine_free(f.m);
+}
+
+static void test_mouse_modes(void)
+{
+    struct fixture f;
+    set_up(&f);
+
+    aux_data(&f, 0xe7);
+    aux_data(&f, 0xf4);
+    EXPECT(&f, true, 0xfa, 0xfa);
     /* Remote mode. */
     aux_data(&f, 0xf0);
     EXPECT(&f, true, 0xfa);
@@ -544,11 +562,13 @@ int main(int argc, char **argv)
     g_test_add_func("/i8042/output_port", test_output_port);
     g_test_add_func("/i8042/keyboard_commands", test_keyboard_commands);
     g_test_add_func("/i8042/scan_codes", test_scan_codes);
+    g_test_add_func("/i8042/other_sets", test_other_sets);
     g_test_add_func("/i8042/tables", test_tables);
     g_test_add_func("/i8042/typematic", test_typematic);
     g_test_add_func("/i8042/full_queue", test_full_queue);
     g_test_add_func("/i8042/mouse", test_mouse);
     g_test_add_func("/i8042/mouse_packets", test_mouse_packets);
+    g_test_add_func("/i8042/mouse_modes", test_mouse_modes);
     g_test_add_func("/i8042/wheel", test_wheel);
     g_test_add_func("/i8042/both", test_both);
     g_test_add_func("/i8042/fuzz", test_fuzz);
