@@ -52,6 +52,11 @@
 #define FPU_RC_UP 0x0800u
 #define FPU_RC_ZERO 0x0c00u
 #define FPU_CW_INIT 0x037fu
+/*
+ * Added to a control word by callers that have FPU_PE set and masked already: FPU_PE may then be returned whether or
+ * not this operation is inexact. To see it set anew costs a processor more than the operation.
+ */
+#define FLOAT80_INEXACT 0x10000u
 
 #define FLOAT80_SIGN 0x8000u
 #define FLOAT80_EXP 0x7fffu
@@ -89,9 +94,9 @@ static inline bool float80_is_denormal(struct float80 a)
     return !(a.sexp & FLOAT80_EXP) && a.mant;
 }
 
-typedef unsigned float80_unary(struct float80 *r, struct float80 a, uint16_t cw);
-typedef unsigned float80_binary(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw);
-typedef unsigned float80_push(struct float80 *below, struct float80 *top, struct float80 a, uint16_t cw);
+typedef unsigned float80_unary(struct float80 *r, struct float80 a, uint32_t cw);
+typedef unsigned float80_binary(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw);
+typedef unsigned float80_push(struct float80 *below, struct float80 *top, struct float80 a, uint32_t cw);
 
 /* Rounded to the precision that the control word asks for: a + b, a - b, a * b, a / b, square root of a. */
 float80_binary float80_add, float80_sub, float80_mul, float80_div;
@@ -109,8 +114,8 @@ float80_binary float80_scale;
  */
 float80_binary float80_prem, float80_prem1;
 /* FCOM and FUCOM: C3, C2, C0 as the manual's table. The quiet one is invalid for signalling NaNs only. */
-unsigned float80_compare(struct float80 a, struct float80 b, uint16_t cw);
-unsigned float80_compare_quiet(struct float80 a, struct float80 b, uint16_t cw);
+unsigned float80_compare(struct float80 a, struct float80 b, uint32_t cw);
+unsigned float80_compare_quiet(struct float80 a, struct float80 b, uint32_t cw);
 
 /* The following are the host's own; or else correctly rounded, which may be one unit in the last place from a
  * processor's. */
@@ -137,11 +142,11 @@ struct float80 float80_from_int(int64_t v);
 struct float80 float80_from_bcd(const uint8_t bcd[FLOAT80_BCD_SIZE]);
 
 /* FST; FPU_IE gives NaNs quieted. */
-unsigned float80_to_f32(uint32_t *r, struct float80 a, uint16_t cw);
-unsigned float80_to_f64(uint64_t *r, struct float80 a, uint16_t cw);
+unsigned float80_to_f32(uint32_t *r, struct float80 a, uint32_t cw);
+unsigned float80_to_f64(uint64_t *r, struct float80 a, uint32_t cw);
 /* FIST: to a signed integer of 16, 32 or 64 bits; invalid gives the integer indefinite, -2^(bits - 1). */
-unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint16_t cw);
+unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint32_t cw);
 /* FBSTP; invalid gives the packed decimal indefinite. */
-unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 a, uint16_t cw);
+unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 a, uint32_t cw);
 
 #endif

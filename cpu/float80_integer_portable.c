@@ -12,7 +12,7 @@
 /* --- To an integral value ----------------------------------------------------------------------------------------- */
 
 /* |a| as an integer, rounded, if it fits in 64 bits. */
-static bool to_integer(struct soft a, uint64_t *v, unsigned *flags, uint16_t cw)
+static bool to_integer(struct soft a, uint64_t *v, unsigned *flags, uint32_t cw)
 {
     int32_t e = a.exp - FLOAT80_BIAS;
     *flags = 0;
@@ -31,7 +31,7 @@ static bool to_integer(struct soft a, uint64_t *v, unsigned *flags, uint16_t cw)
     return true;
 }
 
-unsigned float80_round(struct float80 *r, struct float80 x, uint16_t cw)
+unsigned float80_round(struct float80 *r, struct float80 x, uint32_t cw)
 {
     unsigned flags;
     uint64_t v;
@@ -52,7 +52,7 @@ unsigned float80_round(struct float80 *r, struct float80 x, uint16_t cw)
     return soft_denormal(flags, a.denormal, cw);
 }
 
-unsigned float80_to_int(int64_t *r, struct float80 x, unsigned bits, uint16_t cw)
+unsigned float80_to_int(int64_t *r, struct float80 x, unsigned bits, uint32_t cw)
 {
     struct soft a = soft_unpack(x);
     uint64_t v, limit = UINT64_C(1) << (bits - 1);
@@ -65,7 +65,7 @@ unsigned float80_to_int(int64_t *r, struct float80 x, unsigned bits, uint16_t cw
     return flags;
 }
 
-unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 x, uint16_t cw)
+unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 x, uint32_t cw)
 {
     static const uint8_t indefinite[FLOAT80_BCD_SIZE] = { [7] = 0xc0, 0xff, 0xff };
     struct soft a = soft_unpack(x);
@@ -92,7 +92,7 @@ struct format {
 };
 
 /* Unmasked overflow and underflow store nothing and report nothing of what rounding found. */
-static unsigned narrow_finite(uint64_t *r, struct soft a, struct format f, uint16_t cw)
+static unsigned narrow_finite(uint64_t *r, struct soft a, struct format f, uint32_t cw)
 {
     int32_t max = (1 << f.exp_bits) - 1, exp = a.exp - FLOAT80_BIAS + (max >> 1);
     unsigned drop = 63 - f.frac, rc = cw & FPU_RC_MASK;
@@ -120,7 +120,7 @@ static unsigned narrow_finite(uint64_t *r, struct soft a, struct format f, uint1
     return flags;
 }
 
-static unsigned narrow(uint64_t *r, struct float80 x, struct format f, uint16_t cw)
+static unsigned narrow(uint64_t *r, struct float80 x, struct format f, uint32_t cw)
 {
     struct soft a = soft_unpack(x);
     uint64_t infinity = (uint64_t)((1 << f.exp_bits) - 1) << f.frac;
@@ -143,7 +143,7 @@ static unsigned narrow(uint64_t *r, struct float80 x, struct format f, uint16_t 
     return flags;
 }
 
-unsigned float80_to_f32(uint32_t *r, struct float80 a, uint16_t cw)
+unsigned float80_to_f32(uint32_t *r, struct float80 a, uint32_t cw)
 {
     uint64_t v;
     unsigned flags = narrow(&v, a, (struct format){ 23, 8 }, cw);
@@ -151,14 +151,14 @@ unsigned float80_to_f32(uint32_t *r, struct float80 a, uint16_t cw)
     return flags;
 }
 
-unsigned float80_to_f64(uint64_t *r, struct float80 a, uint16_t cw)
+unsigned float80_to_f64(uint64_t *r, struct float80 a, uint32_t cw)
 {
     return narrow(r, a, (struct format){ 52, 11 }, cw);
 }
 
 /* --- Exponents ---------------------------------------------------------------------------------------------------- */
 
-unsigned float80_extract(struct float80 *exponent, struct float80 *significand, struct float80 x, uint16_t cw)
+unsigned float80_extract(struct float80 *exponent, struct float80 *significand, struct float80 x, uint32_t cw)
 {
     unsigned flags = 0;
     if (soft_nan1(significand, &flags, x)) {
@@ -200,7 +200,7 @@ static int32_t scale_of(struct soft b)
     return b.sign ? -n : n;
 }
 
-unsigned float80_scale(struct float80 *r, struct float80 x, struct float80 y, uint16_t cw)
+unsigned float80_scale(struct float80 *r, struct float80 x, struct float80 y, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, x, y))
@@ -249,7 +249,7 @@ static unsigned quotient_bits(uint64_t q)
 }
 
 /* The remainder of |a| / |b|, for an exponent difference of -1 or more. */
-static unsigned remainder_finite(struct float80 *r, struct soft a, struct soft b, bool nearest, uint16_t cw)
+static unsigned remainder_finite(struct float80 *r, struct soft a, struct soft b, bool nearest, uint32_t cw)
 {
     int32_t distance = a.exp - b.exp;
     uint64_t rem, q = 0;
@@ -296,7 +296,7 @@ static unsigned remainder_finite(struct float80 *r, struct soft a, struct soft b
     return flags | codes;
 }
 
-static unsigned remainder80(struct float80 *r, struct float80 x, struct float80 y, bool nearest, uint16_t cw)
+static unsigned remainder80(struct float80 *r, struct float80 x, struct float80 y, bool nearest, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, x, y))
@@ -314,12 +314,12 @@ static unsigned remainder80(struct float80 *r, struct float80 x, struct float80 
     return soft_denormal(flags, a.denormal || b.denormal, cw);
 }
 
-unsigned float80_prem(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_prem(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     return remainder80(r, a, b, false, cw);
 }
 
-unsigned float80_prem1(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_prem1(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     return remainder80(r, a, b, true, cw);
 }

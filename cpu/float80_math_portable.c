@@ -32,7 +32,7 @@ enum nudge {
 };
 
 /* Rounds and packs v. */
-static unsigned from_mpfr(struct float80 *r, mpfr_t v, enum nudge nudge, uint16_t cw)
+static unsigned from_mpfr(struct float80 *r, mpfr_t v, enum nudge nudge, uint32_t cw)
 {
     mpfr_t t;
     mpfr_init2(t, PRECISION);
@@ -67,7 +67,7 @@ static unsigned from_mpfr(struct float80 *r, mpfr_t v, enum nudge nudge, uint16_
 
 /* --- 2^x - 1 ------------------------------------------------------------------------------------------------------ */
 
-unsigned float80_2xm1(struct float80 *r, struct float80 x, uint16_t cw)
+unsigned float80_2xm1(struct float80 *r, struct float80 x, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan1(r, &flags, x))
@@ -99,7 +99,7 @@ unsigned float80_2xm1(struct float80 *r, struct float80 x, uint16_t cw)
 
 /* --- Logarithms --------------------------------------------------------------------------------------------------- */
 
-static unsigned log_result(struct float80 *r, mpfr_t log, struct soft y, enum nudge nudge, uint16_t cw)
+static unsigned log_result(struct float80 *r, mpfr_t log, struct soft y, enum nudge nudge, uint32_t cw)
 {
     mpfr_t t;
     mpfr_init2(t, PRECISION);
@@ -120,7 +120,7 @@ static unsigned log_infinite(struct float80 *r, struct soft y, bool sign)
     return 0;
 }
 
-unsigned float80_yl2x(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_yl2x(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, a, b))
@@ -158,7 +158,7 @@ unsigned float80_yl2x(struct float80 *r, struct float80 a, struct float80 b, uin
     return soft_denormal(flags, denormal, cw);
 }
 
-unsigned float80_yl2xp1(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_yl2xp1(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, a, b))
@@ -205,7 +205,7 @@ unsigned float80_yl2xp1(struct float80 *r, struct float80 a, struct float80 b, u
 /* --- Arc tangent -------------------------------------------------------------------------------------------------- */
 
 /* (-1)^sign * quarters * pi / 4 */
-static unsigned pi_quarters(struct float80 *r, bool sign, unsigned quarters, uint16_t cw)
+static unsigned pi_quarters(struct float80 *r, bool sign, unsigned quarters, uint32_t cw)
 {
     mpfr_t t;
     mpfr_init2(t, PRECISION);
@@ -219,7 +219,7 @@ static unsigned pi_quarters(struct float80 *r, bool sign, unsigned quarters, uin
     return flags;
 }
 
-static unsigned patan_finite(struct float80 *r, struct soft x, struct soft y, uint16_t cw)
+static unsigned patan_finite(struct float80 *r, struct soft x, struct soft y, uint32_t cw)
 {
     mpfr_t t, u;
     enum nudge nudge = NUDGE_UP;
@@ -237,7 +237,7 @@ static unsigned patan_finite(struct float80 *r, struct soft x, struct soft y, ui
     return flags;
 }
 
-unsigned float80_patan(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_patan(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, a, b))
@@ -308,7 +308,7 @@ static bool is_tiny(struct soft a)
     return a.exp < FLOAT80_BIAS - 68;
 }
 
-static unsigned tiny_result(struct float80 *r, struct soft a, bool cosine, uint16_t cw)
+static unsigned tiny_result(struct float80 *r, struct soft a, bool cosine, uint32_t cw)
 {
     unsigned flags = FPU_PE;
     if (cosine)
@@ -319,7 +319,7 @@ static unsigned tiny_result(struct float80 *r, struct soft a, bool cosine, uint1
 }
 
 /* Sine of the angle plus `quarter` quarter turns, at most one. */
-static unsigned sine(struct float80 *r, struct soft a, unsigned quarter, uint16_t cw)
+static unsigned sine(struct float80 *r, struct soft a, unsigned quarter, uint32_t cw)
 {
     unsigned quadrant;
     mpfr_t t;
@@ -340,7 +340,7 @@ static unsigned sine(struct float80 *r, struct soft a, unsigned quarter, uint16_
     return soft_denormal(flags, a.denormal, cw);
 }
 
-unsigned float80_sin(struct float80 *r, struct float80 x, uint16_t cw)
+unsigned float80_sin(struct float80 *r, struct float80 x, uint32_t cw)
 {
     unsigned flags;
     struct soft a;
@@ -353,7 +353,7 @@ unsigned float80_sin(struct float80 *r, struct float80 x, uint16_t cw)
     return sine(r, a, 0, cw);
 }
 
-unsigned float80_cos(struct float80 *r, struct float80 x, uint16_t cw)
+unsigned float80_cos(struct float80 *r, struct float80 x, uint32_t cw)
 {
     unsigned flags;
     struct soft a;
@@ -366,7 +366,7 @@ unsigned float80_cos(struct float80 *r, struct float80 x, uint16_t cw)
     return sine(r, a, 1, cw);
 }
 
-unsigned float80_sincos(struct float80 *below, struct float80 *top, struct float80 x, uint16_t cw)
+unsigned float80_sincos(struct float80 *below, struct float80 *top, struct float80 x, uint32_t cw)
 {
     unsigned flags;
     struct soft a;
@@ -379,7 +379,7 @@ unsigned float80_sincos(struct float80 *below, struct float80 *top, struct float
     return flags | float80_cos(top, x, cw);
 }
 
-unsigned float80_tan(struct float80 *below, struct float80 *top, struct float80 x, uint16_t cw)
+unsigned float80_tan(struct float80 *below, struct float80 *top, struct float80 x, uint32_t cw)
 {
     unsigned flags, quadrant;
     struct soft a;

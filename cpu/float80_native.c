@@ -14,8 +14,13 @@
 
 #define X87_CLOBBERS "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc"
 
-/* Saves the host's control word and enters the guest's with a clean status word. */
-#define X87_ENTER "fnstcw %[host]\n\tfnclex\n\tfldcw %[cw]\n\t"
+/*
+ * Saves the host's control word and enters the guest's with a clean status word. FNCLEX, and the first inexact result
+ * after it, are slow: `stale` are the exceptions whose flags must not be left from before.
+ */
+#define X87_ENTER "fnstcw %[host]\n\tfnstsw %[sw]\n\ttestb %[stale], %b[sw]\n\tjz 2f\n\tfnclex\n2:\n\tfldcw %[cw]\n\t"
+#define X87_CONTROL(cw) \
+    [cw] "m"(cw), [stale] "q"((uint8_t)((cw)&FLOAT80_INEXACT ? FPU_EXCEPTIONS & ~FPU_PE : FPU_EXCEPTIONS))
 /* Reads the status word and leaves nothing pending. */
 #define X87_STATUS "fnstsw %[sw]\n\ttestb $0x80, %b[sw]\n\tjz 1f\n\tfnclex\n1:\n\t"
 #define X87_LEAVE "fldcw %[host]"
@@ -28,51 +33,51 @@ const bool float80_exact_math = true;
 
 /* ST(0) = op ST(0) */
 #define UNARY(name, instruction, flags) \
-    unsigned name(struct float80 *r, struct float80 a, uint16_t cw) \
+    unsigned name(struct float80 *r, struct float80 a, uint32_t cw) \
     { \
         uint16_t sw, host; \
         __asm__ volatile(X87_ENTER "fldt %[a]\n\t" instruction "\n\t" X87_STATUS "fstpt %[r]\n\t" X87_LEAVE \
                          : [r] "=m"(*r), [sw] "=&a"(sw), [host] "=m"(host) \
-                         : [a] "m"(a), [cw] "m"(cw) \
+                         : [a] "m"(a), X87_CONTROL(cw) \
                          : X87_CLOBBERS); \
         return sw & (flags); \
     }
 
 /* ST(0) = ST(0) op ST(1); nothing is popped */
 #define BINARY(name, instruction, flags) \
-    unsigned name(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw) \
+    unsigned name(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw) \
     { \
         uint16_t sw, host; \
         __asm__ volatile(X87_ENTER "fldt %[b]\n\tfldt %[a]\n\t" instruction "\n\t" X87_STATUS \
                                    "fstpt %[r]\n\tfstp %%st(0)\n\t" X87_LEAVE \
                          : [r] "=m"(*r), [sw] "=&a"(sw), [host] "=m"(host) \
-                         : [a] "m"(a), [b] "m"(b), [cw] "m"(cw) \
+                         : [a] "m"(a), [b] "m"(b), X87_CONTROL(cw) \
                          : X87_CLOBBERS); \
         return sw & (flags); \
     }
 
 /* ST(1) = ST(0) op ST(1), pop; but an unmasked exception leaves both where they are. */
 #define BINARY_POP(name, instruction) \
-    unsigned name(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw) \
+    unsigned name(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw) \
     { \
         uint16_t sw, host; \
         __asm__ volatile(X87_ENTER "fldt %[b]\n\tfldt %[a]\n\t" instruction "\n\t" X87_STATUS \
                                    "fstpt %[r]\n\t" X87_LEAVE_EMPTY \
                          : [r] "=m"(*r), [sw] "=&a"(sw), [host] "=m"(host) \
-                         : [a] "m"(a), [b] "m"(b), [cw] "m"(cw) \
+                         : [a] "m"(a), [b] "m"(b), X87_CONTROL(cw) \
                          : X87_CLOBBERS); \
         return sw & FLAGS_RESULT; \
     }
 
 /* Condition codes only. */
 #define COMPARE(name, instruction) \
-    unsigned name(struct float80 a, struct float80 b, uint16_t cw) \
+    unsigned name(struct float80 a, struct float80 b, uint32_t cw) \
     { \
         uint16_t sw, host; \
         __asm__ volatile(X87_ENTER "fldt %[b]\n\tfldt %[a]\n\t" instruction " %%st(1)\n\t" X87_STATUS \
                                    "fstp %%st(0)\n\tfstp %%st(0)\n\t" X87_LEAVE \
                          : [sw] "=&a"(sw), [host] "=m"(host) \
-                         : [a] "m"(a), [b] "m"(b), [cw] "m"(cw) \
+                         : [a] "m"(a), [b] "m"(b), X87_CONTROL(cw) \
                          : X87_CLOBBERS); \
         return sw & (FPU_IE | FPU_DE | FPU_C0 | FPU_C2 | FPU_C3); \
     }
@@ -82,26 +87,26 @@ const bool float80_exact_math = true;
  * The stores run with all exceptions masked, so that the store of an empty register is harmless.
  */
 #define UNARY_PUSH(name, instruction, flags) \
-    unsigned name(struct float80 *below, struct float80 *top, struct float80 a, uint16_t cw) \
+    unsigned name(struct float80 *below, struct float80 *top, struct float80 a, uint32_t cw) \
     { \
         uint16_t sw, host; \
         const uint16_t masked = FPU_CW_INIT; \
         __asm__ volatile(X87_ENTER "fldt %[a]\n\t" instruction "\n\t" X87_STATUS \
                                    "fldcw %[masked]\n\tfstpt %[top]\n\tfstpt %[below]\n\tfnclex\n\t" X87_LEAVE_EMPTY \
                          : [top] "=m"(*top), [below] "=m"(*below), [sw] "=&a"(sw), [host] "=m"(host) \
-                         : [a] "m"(a), [cw] "m"(cw), [masked] "m"(masked) \
+                         : [a] "m"(a), X87_CONTROL(cw), [masked] "m"(masked) \
                          : X87_CLOBBERS); \
         return sw & (flags); \
     }
 
 /* Stores ST(0) in another format; a popping store that meets an unmasked exception does not pop. */
 #define STORE(name, type, instruction) \
-    static unsigned name(type *r, struct float80 a, uint16_t cw) \
+    static unsigned name(type *r, struct float80 a, uint32_t cw) \
     { \
         uint16_t sw, host; \
         __asm__ volatile(X87_ENTER "fldt %[a]\n\t" instruction " %[r]\n\t" X87_STATUS X87_LEAVE_EMPTY \
                          : [r] "+m"(*r), [sw] "=&a"(sw), [host] "=m"(host) \
-                         : [a] "m"(a), [cw] "m"(cw) \
+                         : [a] "m"(a), X87_CONTROL(cw) \
                          : X87_CLOBBERS); \
         return sw & FLAGS_RESULT; \
     }
@@ -137,19 +142,19 @@ STORE(store_int16, int16_t, "fistps")
 STORE(store_int32, int32_t, "fistpl")
 STORE(store_int64, int64_t, "fistpll")
 
-unsigned float80_to_f32(uint32_t *r, struct float80 a, uint16_t cw)
+unsigned float80_to_f32(uint32_t *r, struct float80 a, uint32_t cw)
 {
     *r = 0;
     return store_f32(r, a, cw);
 }
 
-unsigned float80_to_f64(uint64_t *r, struct float80 a, uint16_t cw)
+unsigned float80_to_f64(uint64_t *r, struct float80 a, uint32_t cw)
 {
     *r = 0;
     return store_f64(r, a, cw);
 }
 
-unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint16_t cw)
+unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint32_t cw)
 {
     int16_t r16 = 0;
     int32_t r32 = 0;
@@ -167,7 +172,7 @@ unsigned float80_to_int(int64_t *r, struct float80 a, unsigned bits, uint16_t cw
     }
 }
 
-unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 a, uint16_t cw)
+unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 a, uint32_t cw)
 {
     uint16_t sw, host;
     struct {
@@ -175,7 +180,7 @@ unsigned float80_to_bcd(uint8_t bcd[FLOAT80_BCD_SIZE], struct float80 a, uint16_
     } m = { { 0 } };
     __asm__ volatile(X87_ENTER "fldt %[a]\n\tfbstp %[r]\n\t" X87_STATUS X87_LEAVE_EMPTY
                      : [r] "+m"(m), [sw] "=&a"(sw), [host] "=m"(host)
-                     : [a] "m"(a), [cw] "m"(cw)
+                     : [a] "m"(a), X87_CONTROL(cw)
                      : X87_CLOBBERS);
     memcpy(bcd, m.b, sizeof m.b);
     return sw & FLAGS_RESULT;

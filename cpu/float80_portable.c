@@ -64,7 +64,7 @@ struct soft soft_unpack(struct float80 a)
     return s;
 }
 
-struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint16_t cw)
+struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint32_t cw)
 {
     struct soft_rounded r = { .mant = m.hi };
     uint64_t unit = UINT64_C(1) << drop;
@@ -96,7 +96,7 @@ struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint16_t
 #define BIAS_ADJUST 24576
 
 /* The masked response to overflow: infinity, or the largest number where rounding goes towards zero. */
-static unsigned overflow(struct float80 *r, bool sign, unsigned drop, uint16_t cw)
+static unsigned overflow(struct float80 *r, bool sign, unsigned drop, uint32_t cw)
 {
     unsigned rc = cw & FPU_RC_MASK;
     if (rc == FPU_RC_ZERO || rc == (sign ? FPU_RC_UP : FPU_RC_DOWN)) {
@@ -108,14 +108,14 @@ static unsigned overflow(struct float80 *r, bool sign, unsigned drop, uint16_t c
 }
 
 /* The masked response to underflow: a denormal, or zero. */
-static unsigned denormalize(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint16_t cw)
+static unsigned denormalize(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint32_t cw)
 {
     struct soft_rounded d = soft_round(u128_shr_jam(m, 1 - exp > 128 ? 128 : 1 - exp), drop, sign, cw);
     *r = float80_make((sign ? FLOAT80_SIGN : 0) | (d.mant >> 63), d.mant);
     return (d.inexact ? FPU_UE | FPU_PE : 0) | (d.up ? FPU_C1 : 0);
 }
 
-unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint16_t cw)
+unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint32_t cw)
 {
     struct soft_rounded d = soft_round(m, drop, sign, cw);
     unsigned flags = (d.inexact ? FPU_PE : 0) | (d.up ? FPU_C1 : 0);
@@ -196,13 +196,13 @@ bool soft_nan(struct float80 *r, unsigned *flags, struct float80 a, struct float
 /* --- Add and subtract --------------------------------------------------------------------------------------------- */
 
 /* The sign of an exact zero sum. */
-static bool cancel_sign(uint16_t cw)
+static bool cancel_sign(uint32_t cw)
 {
     return (cw & FPU_RC_MASK) == FPU_RC_DOWN;
 }
 
 /* |a| + |b|, for exp of a not less than that of b */
-static unsigned add_magnitudes(struct float80 *r, struct soft a, struct soft b, uint16_t cw)
+static unsigned add_magnitudes(struct float80 *r, struct soft a, struct soft b, uint32_t cw)
 {
     struct u128 x = { a.mant, 0 };
     struct u128 sum = u128_add(x, u128_shr_jam((struct u128){ b.mant, 0 }, a.exp - b.exp > 128 ? 128 : a.exp - b.exp));
@@ -214,7 +214,7 @@ static unsigned add_magnitudes(struct float80 *r, struct soft a, struct soft b, 
 }
 
 /* |a| - |b|, for |a| > |b| */
-static unsigned sub_magnitudes(struct float80 *r, struct soft a, struct soft b, uint16_t cw)
+static unsigned sub_magnitudes(struct float80 *r, struct soft a, struct soft b, uint32_t cw)
 {
     struct u128 x = { a.mant, 0 };
     struct u128 diff = u128_sub(x, u128_shr_jam((struct u128){ b.mant, 0 }, a.exp - b.exp > 128 ? 128 : a.exp - b.exp));
@@ -222,7 +222,7 @@ static unsigned sub_magnitudes(struct float80 *r, struct soft a, struct soft b, 
     return soft_pack(r, a.sign, a.exp - (int32_t)shift, u128_shl(diff, shift), soft_drop(cw), cw);
 }
 
-static unsigned add_finite(struct float80 *r, struct soft a, struct soft b, uint16_t cw)
+static unsigned add_finite(struct float80 *r, struct soft a, struct soft b, uint32_t cw)
 {
     if (a.class == SOFT_ZERO && b.class == SOFT_ZERO) {
         *r = soft_zero(a.sign == b.sign ? a.sign : cancel_sign(cw));
@@ -243,7 +243,7 @@ static unsigned add_finite(struct float80 *r, struct soft a, struct soft b, uint
     return sub_magnitudes(r, b, a, cw);
 }
 
-static unsigned add(struct float80 *r, struct float80 x, struct float80 y, bool subtract, uint16_t cw)
+static unsigned add(struct float80 *r, struct float80 x, struct float80 y, bool subtract, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, x, y))
@@ -262,19 +262,19 @@ static unsigned add(struct float80 *r, struct float80 x, struct float80 y, bool 
     return soft_denormal(flags, a.denormal || b.denormal, cw);
 }
 
-unsigned float80_add(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_add(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     return add(r, a, b, false, cw);
 }
 
-unsigned float80_sub(struct float80 *r, struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_sub(struct float80 *r, struct float80 a, struct float80 b, uint32_t cw)
 {
     return add(r, a, b, true, cw);
 }
 
 /* --- Multiply, divide, square root -------------------------------------------------------------------------------- */
 
-unsigned float80_mul(struct float80 *r, struct float80 x, struct float80 y, uint16_t cw)
+unsigned float80_mul(struct float80 *r, struct float80 x, struct float80 y, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, x, y))
@@ -300,7 +300,7 @@ unsigned float80_mul(struct float80 *r, struct float80 x, struct float80 y, uint
     return soft_denormal(flags, a.denormal || b.denormal, cw);
 }
 
-static unsigned div_finite(struct float80 *r, struct soft a, struct soft b, bool sign, uint16_t cw)
+static unsigned div_finite(struct float80 *r, struct soft a, struct soft b, bool sign, uint32_t cw)
 {
     struct u128 n = { a.mant, 0 };
     struct u128 q;
@@ -316,7 +316,7 @@ static unsigned div_finite(struct float80 *r, struct soft a, struct soft b, bool
     return soft_pack(r, sign, exp, q, soft_drop(cw), cw);
 }
 
-unsigned float80_div(struct float80 *r, struct float80 x, struct float80 y, uint16_t cw)
+unsigned float80_div(struct float80 *r, struct float80 x, struct float80 y, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan(r, &flags, x, y))
@@ -361,7 +361,7 @@ static uint64_t root(struct u128 n, struct u128 *rem)
     return q;
 }
 
-unsigned float80_sqrt(struct float80 *r, struct float80 x, uint16_t cw)
+unsigned float80_sqrt(struct float80 *r, struct float80 x, uint32_t cw)
 {
     unsigned flags;
     if (soft_nan1(r, &flags, x))
@@ -418,12 +418,12 @@ static unsigned compare(struct float80 a, struct float80 b, bool quiet)
     return order(soft_unpack(a), soft_unpack(b)) | (float80_is_denormal(a) || float80_is_denormal(b) ? FPU_DE : 0);
 }
 
-unsigned float80_compare(struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_compare(struct float80 a, struct float80 b, uint32_t cw)
 {
     return compare(a, b, false);
 }
 
-unsigned float80_compare_quiet(struct float80 a, struct float80 b, uint16_t cw)
+unsigned float80_compare_quiet(struct float80 a, struct float80 b, uint32_t cw)
 {
     return compare(a, b, true);
 }

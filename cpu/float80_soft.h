@@ -67,7 +67,7 @@ struct u128 u128_mul(uint64_t a, uint64_t b);
 uint64_t u128_div(struct u128 n, uint64_t d, uint64_t *rem);
 
 /* Bits below the precision that the control word asks for. */
-static inline unsigned soft_drop(uint16_t cw)
+static inline unsigned soft_drop(uint32_t cw)
 {
     switch (cw & FPU_PC_MASK) {
     case FPU_PC_24: return 40;
@@ -84,13 +84,13 @@ struct soft_rounded {
 };
 
 /* Rounds m, a number with 64 bits of fraction below hi, so that the low `drop` (0..63) bits of hi are clear. */
-struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint16_t cw);
+struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint32_t cw);
 
 /*
  * The number (-1)^sign * m * 2^(exp - bias - 127), top bit of m set, rounded and packed, with the masked or the
  * unmasked response to overflow and underflow. Returns OE UE PE C1.
  */
-unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint16_t cw);
+unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint32_t cw);
 
 /*
  * Invalid operands and NaNs. True: *r and *flags are the answer. The second form looks at one operand.
@@ -118,7 +118,7 @@ static inline struct float80 soft_infinity(bool sign)
  * An operand was denormal: `flags` of the operation with FPU_DE, or if that is unmasked FPU_DE alone. Invalid operands
  * and division by zero come before it and hide it.
  */
-static inline unsigned soft_denormal(unsigned flags, bool denormal, uint16_t cw)
+static inline unsigned soft_denormal(unsigned flags, bool denormal, uint32_t cw)
 {
     if (!denormal || flags & (FPU_IE | FPU_ZE))
         return flags;

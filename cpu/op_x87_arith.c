@@ -66,7 +66,7 @@ static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_bina
         return;
     }
     struct float80 *st0 = x87_st(cpu, 0);
-    flags = reverse ? op(&r, o.v, *st0, cpu->fpu.cw) : op(&r, *st0, o.v, cpu->fpu.cw);
+    flags = reverse ? op(&r, o.v, *st0, x87_control(cpu)) : op(&r, *st0, o.v, x87_control(cpu));
     if (G_UNLIKELY(o.denormal))
         flags = add_denormal(cpu, flags, *st0);
     if (x87_commit(cpu, i, flags, X87_BLOCK_REG))
@@ -84,7 +84,7 @@ static inline void arith_reg(struct cpu *cpu, const struct insn *i, float80_bina
     if (x87_is_empty(cpu, a) || x87_is_empty(cpu, b))
         store = x87_underflow(cpu, i);
     else
-        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, a), *x87_st(cpu, b), cpu->fpu.cw), X87_BLOCK_REG);
+        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, a), *x87_st(cpu, b), x87_control(cpu)), X87_BLOCK_REG);
     if (!store)
         return;
     x87_set(cpu, dst, r);
@@ -145,18 +145,18 @@ static inline void unary(struct cpu *cpu, const struct insn *i, float80_unary *o
     if (x87_is_empty(cpu, 0))
         store = x87_underflow(cpu, i);
     else
-        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), cpu->fpu.cw), X87_BLOCK_REG);
+        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), x87_control(cpu)), X87_BLOCK_REG);
     if (store)
         x87_set(cpu, 0, r);
 }
 
-static unsigned change_sign(struct float80 *r, struct float80 a, uint16_t cw)
+static unsigned change_sign(struct float80 *r, struct float80 a, uint32_t cw)
 {
     *r = float80_make(a.sexp ^ FLOAT80_SIGN, a.mant);
     return 0;
 }
 
-static unsigned absolute(struct float80 *r, struct float80 a, uint16_t cw)
+static unsigned absolute(struct float80 *r, struct float80 a, uint32_t cw)
 {
     *r = float80_make(a.sexp & FLOAT80_EXP, a.mant);
     return 0;
@@ -190,7 +190,7 @@ static inline void prem(struct cpu *cpu, const struct insn *i, float80_binary *o
             x87_set(cpu, 0, float80_indefinite());
         return;
     }
-    unsigned flags = op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), cpu->fpu.cw);
+    unsigned flags = op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), x87_control(cpu));
     bool numbers = !float80_is_nan(*x87_st(cpu, 0)) && !float80_is_nan(*x87_st(cpu, 1));
     if (numbers && !(flags & (FPU_IE | (FPU_DE & ~cpu->fpu.cw))))
         cpu->fpu.sw &= ~(FPU_C0 | FPU_C3);
@@ -224,7 +224,7 @@ static inline void two_to_one(struct cpu *cpu, const struct insn *i, float80_bin
     if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, 1))
         store = x87_underflow(cpu, i);
     else
-        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), cpu->fpu.cw), X87_BLOCK_REG);
+        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), x87_control(cpu)), X87_BLOCK_REG);
     if (!store)
         return;
     x87_set(cpu, 1, r);
@@ -260,7 +260,7 @@ static inline void circular(struct cpu *cpu, const struct insn *i, float80_unary
             x87_set(cpu, 0, float80_indefinite());
         return;
     }
-    unsigned flags = op(&r, *x87_st(cpu, 0), cpu->fpu.cw);
+    unsigned flags = op(&r, *x87_st(cpu, 0), x87_control(cpu));
     if (x87_commit(cpu, i, flags, X87_BLOCK_REG) && !(flags & FPU_C2))
         x87_set(cpu, 0, r);
 }
@@ -304,7 +304,7 @@ static inline void one_to_two(struct cpu *cpu, const struct insn *i, float80_pus
     cpu->fpu.sw &= ~cc;
     if (!may_push(cpu, i))
         return;
-    unsigned flags = op(&below, &top, *x87_st(cpu, 0), cpu->fpu.cw);
+    unsigned flags = op(&below, &top, *x87_st(cpu, 0), x87_control(cpu));
     if (x87_commit(cpu, i, flags, X87_BLOCK_REG) && !(flags & FPU_C2)) {
         x87_set(cpu, 0, below);
         x87_push(cpu, top);

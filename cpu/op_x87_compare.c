@@ -8,7 +8,7 @@
 
 #define CC_ORDER (FPU_C0 | FPU_C2 | FPU_C3)
 
-typedef unsigned compare_fn(struct float80 a, struct float80 b, uint16_t cw);
+typedef unsigned compare_fn(struct float80 a, struct float80 b, uint32_t cw);
 
 /* An unmasked exception does not keep the condition codes from being set, but it keeps the stack from being popped. */
 static inline void set_order(struct cpu *cpu, const struct insn *i, unsigned flags, unsigned pops)
@@ -27,7 +27,7 @@ static inline void compare_reg(struct cpu *cpu, const struct insn *i, compare_fn
     x87_wait(cpu);
     x87_note(cpu, i);
     if (!x87_is_empty(cpu, 0) && !x87_is_empty(cpu, n))
-        flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), cpu->fpu.cw);
+        flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), x87_control(cpu));
     set_order(cpu, i, flags, pops);
 }
 
@@ -37,7 +37,7 @@ static inline void compare_value(struct cpu *cpu, const struct insn *i, struct f
     unsigned flags = UNORDERED_UNDERFLOW;
     x87_note(cpu, i);
     if (!x87_is_empty(cpu, 0)) {
-        flags = float80_compare(*x87_st(cpu, 0), v, cpu->fpu.cw);
+        flags = float80_compare(*x87_st(cpu, 0), v, x87_control(cpu));
         if (denormal && !(flags & FPU_IE))
             flags |= FPU_DE;
     }
@@ -108,7 +108,7 @@ static inline void compare_flags(struct cpu *cpu, const struct insn *i, compare_
     x87_wait(cpu);
     x87_note(cpu, i);
     if (!x87_is_empty(cpu, 0) && !x87_is_empty(cpu, n)) {
-        flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), cpu->fpu.cw);
+        flags = op(*x87_st(cpu, 0), *x87_st(cpu, n), x87_control(cpu));
         c1 = cpu->fpu.sw & FPU_C1;
     }
     cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITH) | (flags & FPU_C3 ? FLAG_ZF : 0) |

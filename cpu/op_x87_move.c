@@ -152,7 +152,7 @@ static inline void store_f32(struct cpu *cpu, const struct insn *i, bool pop)
     unsigned flags = UNDERFLOW_FLAGS;
     x87_wait(cpu);
     if (!x87_is_empty(cpu, 0))
-        flags = float80_to_f32(&v, *x87_st(cpu, 0), cpu->fpu.cw);
+        flags = float80_to_f32(&v, *x87_st(cpu, 0), x87_control(cpu));
     store(cpu, i, v, 2, flags, pop);
 }
 
@@ -162,7 +162,7 @@ static inline void store_f64(struct cpu *cpu, const struct insn *i, bool pop)
     unsigned flags = UNDERFLOW_FLAGS;
     x87_wait(cpu);
     if (!x87_is_empty(cpu, 0))
-        flags = float80_to_f64(&v, *x87_st(cpu, 0), cpu->fpu.cw);
+        flags = float80_to_f64(&v, *x87_st(cpu, 0), x87_control(cpu));
     store(cpu, i, v, 3, flags, pop);
 }
 
@@ -171,7 +171,7 @@ static inline void store_int(struct cpu *cpu, const struct insn *i, unsigned osi
     unsigned bits = 8u << osize;
     int64_t v = -(INT64_C(1) << (bits - 2)) * 2;
     unsigned flags = UNDERFLOW_FLAGS;
-    uint16_t cw = cpu->fpu.cw;
+    uint32_t cw = x87_control(cpu);
     x87_wait(cpu);
     if (!x87_is_empty(cpu, 0))
         flags = float80_to_int(&v, *x87_st(cpu, 0), bits, truncate ? cw | FPU_RC_ZERO : cw);
@@ -227,7 +227,7 @@ static void fbstp_fn(struct cpu *cpu, const struct insn *i)
         float80_to_bcd(image, float80_indefinite(), FPU_CW_INIT);
         flags = UNDERFLOW_FLAGS;
     } else {
-        flags = float80_to_bcd(image, *x87_st(cpu, 0), cpu->fpu.cw);
+        flags = float80_to_bcd(image, *x87_st(cpu, 0), x87_control(cpu));
     }
     store_image(cpu, i, image, flags);
 }

@@ -83,6 +83,12 @@ static inline void x87_push(struct cpu *cpu, struct float80 v)
     x87_set(cpu, 0, v);
 }
 
+/* The control word as cpu/float80.h takes it. */
+static inline uint32_t x87_control(const struct cpu *cpu)
+{
+    return cpu->fpu.cw | (uint32_t)(cpu->fpu.sw & cpu->fpu.cw & FPU_PE) * (FLOAT80_INEXACT / FPU_PE);
+}
+
 /* Number of the ST(i) operand. */
 static inline unsigned x87_sti(const struct insn *i)
 {
