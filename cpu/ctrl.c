@@ -128,7 +128,7 @@ void cpu_write_cr4(struct cpu *cpu, uint64_t value)
 void cpu_write_efer(struct cpu *cpu, uint64_t value)
 {
     uint64_t allowed = (cpu_has(cpu, FEAT_SYSCALL) ? EFER_SCE : 0) | (cpu_has(cpu, FEAT_LM) ? EFER_LME | EFER_LMA : 0) |
-                       (cpu_has(cpu, FEAT_NX) ? EFER_NXE : 0);
+                       (cpu_has(cpu, FEAT_NX) ? EFER_NXE : 0) | (cpu_has(cpu, FEAT_FXSR_OPT) ? EFER_FFXSR : 0);
     if (value & ~allowed)
         cpu_raise_gp0(cpu);
     if ((cpu->efer ^ value) & EFER_LME && cpu->cr0 & CR0_PG)

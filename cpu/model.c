@@ -61,7 +61,7 @@ static const struct model_row {
 
 /* The first makes no sense without the second. */
 static const struct { uint8_t feature, needs; } needs[] = {
-    { FEAT_FXSR, FEAT_FPU }, { FEAT_MMX, FEAT_FPU }, { FEAT_SSE, FEAT_FXSR }, { FEAT_SSE2, FEAT_SSE }, { FEAT_SSE3, FEAT_SSE2 },
+    { FEAT_FXSR, FEAT_FPU }, { FEAT_MMX, FEAT_FPU }, { FEAT_FXSR_OPT, FEAT_FXSR }, { FEAT_SSE, FEAT_FXSR }, { FEAT_SSE2, FEAT_SSE }, { FEAT_SSE3, FEAT_SSE2 },
     { FEAT_SSSE3, FEAT_SSE3 }, { FEAT_SSE41, FEAT_SSSE3 }, { FEAT_SSE42, FEAT_SSE41 }, { FEAT_AES, FEAT_SSE2 },
     { FEAT_PCLMULQDQ, FEAT_SSE2 }, { FEAT_SHA, FEAT_SSE2 }, { FEAT_XSAVE, FEAT_FXSR }, { FEAT_XSAVEOPT, FEAT_XSAVE },
     { FEAT_XSAVEC, FEAT_XSAVE }, { FEAT_XGETBV1, FEAT_XSAVE }, { FEAT_XSAVES, FEAT_XSAVEC }, { FEAT_PKU, FEAT_XSAVE },

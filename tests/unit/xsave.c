@@ -333,6 +333,26 @@ static void test_legacy_mode(void)
     g_assert_cmphex(t->cpu->v[8].u64[0], ==, 9);
 }
 
+/* EFER.FFXSR: the kernel's FXSAVE in 64-bit mode leaves the vectors out; MXCSR stays. */
+static void test_fast(void)
+{
+    struct area a;
+    reset();
+    t->cpu->efer |= EFER_FFXSR;
+    t->cpu->v[0].u64[0] = 5;
+    memset(&a, 0xee, sizeof a);
+    g_assert_cmpint(run(fxsave64, &a, 0), ==, -1);
+    g_assert_cmphex(get64(&a, 24) & 0xffffffff, ==, t->cpu->mxcsr);
+    g_assert_cmphex(get64(&a, 160), ==, UINT64_C(0xeeeeeeeeeeeeeeee));
+    g_assert_cmpint(run(fxrstor64, &a, 0), ==, -1);
+    g_assert_cmphex(t->cpu->v[0].u64[0], ==, 5);
+    t->cpu->cpl = 3;
+    g_assert_cmpint(run(fxsave64, &a, 0), ==, -1);
+    g_assert_cmphex(get64(&a, 160), ==, 5);
+    t->cpu->cpl = 0;
+    t->cpu->efer &= ~(uint64_t)EFER_FFXSR;
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -342,6 +362,7 @@ int main(int argc, char **argv)
     g_test_add_func("/xsave/pkru", test_pkru);
     g_test_add_func("/xsave/xgetbv", test_xgetbv);
     g_test_add_func("/xsave/legacy-mode", test_legacy_mode);
+    g_test_add_func("/xsave/fast", test_fast);
     int status = g_test_run();
     handler_test_free(t);
     return status;
