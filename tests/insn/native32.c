@@ -3,5 +3,5 @@
 
 int main(void)
 {
-    return oracle_main(true);
+    return oracle_main(ORACLE_32);
 }

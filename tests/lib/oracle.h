@@ -2,7 +2,7 @@
  * The host's processor as the oracle: one instruction is executed natively and by the interpreter from the same
  * state, and the outcomes are compared.
  *
- *     oracle_native.c  runs it on the host (x86-64 Linux): 64-bit or 32-bit code
+ *     oracle_native.c  runs it on the host (x86-64 Linux): 64-bit, 32-bit or 16-bit code
  *     oracle_guest.c   runs it on a small machine in long mode, CPL 3
  *     oracle_gen.c     makes random instances of the rows of cpu/insn.def
  *     oracle_compare.c compares and reports
@@ -48,15 +48,48 @@ struct oracle_regs {
     struct float80 st[8];
 };
 
+/*
+ * What code runs as: 64-bit; 32-bit with flat segments; 16-bit or 32-bit in segments with bases and limits of their own,
+ * out of a local descriptor table.
+ */
+enum oracle_mode { ORACLE_64, ORACLE_32, ORACLE_SEG16, ORACLE_SEG32 };
+
+static inline unsigned oracle_code_size(enum oracle_mode mode)
+{
+    return mode == ORACLE_64 ? 3 : mode == ORACLE_SEG16 ? 1 : 2;
+}
+static inline bool oracle_segmented(enum oracle_mode mode)
+{
+    return mode == ORACLE_SEG16 || mode == ORACLE_SEG32;
+}
+
+/* Segments of the segmented modes, as entries of the local descriptor table. */
+struct oracle_segment {
+    uint32_t base, limit;
+    uint16_t selector;
+    bool code, expand_down, read_only, big;
+};
+enum { ORACLE_SEGMENTS = 7 };
+extern const struct oracle_segment oracle_segments[ORACLE_SEGMENTS];
+/* The one in segment register s; NULL for FS, which stays null. `stack16`: SS has a 16-bit stack pointer. */
+const struct oracle_segment *oracle_segment(enum oracle_mode mode, bool stack16, enum seg s);
+
 struct oracle_case {
     struct oracle_regs in;
     uint8_t code[16];
     unsigned len;          /* by our decoder */
-    bool code32;           /* 32-bit code in compatibility mode */
+    uint8_t mode;          /* enum oracle_mode */
+    bool stack16;          /* segmented: SP instead of ESP; the upper half of ESP is lost on the way in, so not compared */
     bool step;             /* ends by single step on the host: it may jump */
     struct insn insn;      /* decoded, RIP-relative displacement raw */
     const uint8_t *memory; /* ORACLE_DATA_BYTES, contents before */
 };
+
+/* Where the instruction stands, from ORACLE_CODE. */
+static inline unsigned oracle_code_offset(const struct oracle_case *c)
+{
+    return (unsigned)(c->in.rip - (oracle_segmented(c->mode) ? 0 : ORACLE_CODE));
+}
 
 struct oracle_outcome {
     struct oracle_regs regs; /* rip: of the next instruction, or of the one that faulted */
@@ -68,9 +101,8 @@ struct oracle_outcome {
 
 /* --- The host ----------------------------------------------------------------------------------------------------- */
 
-/* False: one sentence why this host cannot be the oracle. */
-bool oracle_native_init(GString *why);
-bool oracle_native_has_32(void);
+/* False: one sentence why this host cannot be the oracle for this mode. Once in a process. */
+bool oracle_native_init(enum oracle_mode mode, GString *why);
 bool oracle_native_has(unsigned feature); /* enum cpu_feature */
 void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out);
 
@@ -89,16 +121,18 @@ void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_f
 
 struct oracle_gen {
     uint64_t rng[2];
-    bool code32;
+    uint8_t mode; /* enum oracle_mode */
     uint8_t memory[ORACLE_DATA_BYTES];
     unsigned memory_age;
 };
 
-void oracle_gen_init(struct oracle_gen *g, uint64_t seed, bool code32);
+void oracle_gen_init(struct oracle_gen *g, uint64_t seed, enum oracle_mode mode);
 /* Can the row be compared with the host at all, in this mode? If not, *why gets a word for the summary. */
-bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why);
+bool oracle_row_usable(const struct insn_row *row, enum oracle_mode mode, const char **why);
 /* An instance of the row; false: none this time (it decodes to another row, or its address would not be safe). */
 bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c);
+/* Linear address of its ModRM operand. */
+uint64_t oracle_operand(const struct oracle_case *c);
 uint64_t oracle_random(struct oracle_gen *g);
 
 /* --- Comparison --------------------------------------------------------------------------------------------------- */
@@ -107,7 +141,7 @@ uint64_t oracle_random(struct oracle_gen *g);
 bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *native,
                     const struct oracle_outcome *guest, bool strict, GString *out);
 /* The whole test program: exit status. */
-int oracle_main(bool code32);
+int oracle_main(enum oracle_mode mode);
 
 /* The instance: row, bytes, disassembly, inputs. */
 void oracle_describe(const struct oracle_case *c, GString *out);

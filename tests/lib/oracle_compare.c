@@ -175,8 +175,11 @@ bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *na
     differ(&d, "rip", n->rip, g->rip);
     /* What POPA has popped before a fault is in place. */
     bool partial = native->vector >= 0 && insn_row(&c->insn)->op == &op_popa;
-    for (unsigned r = 0; r < (c->code32 ? 8 : 16) && !partial; r++)
-        differ(&d, reg_names[r], n->r[r], g->r[r]);
+    for (unsigned r = 0; r < (c->mode == ORACLE_64 ? 16 : 8) && !partial; r++)
+        if (r != R_RSP || !c->stack16)
+            differ(&d, reg_names[r], n->r[r], g->r[r]);
+    if (c->stack16)
+        differ(&d, "sp", n->r[R_RSP] & 0xffff, g->r[R_RSP] & 0xffff);
     differ(&d, "rflags", n->rflags & flags, g->rflags & flags);
     compare_vectors(&d, c, n, g);
     compare_fpu(&d, c, native, g);
@@ -204,8 +207,8 @@ void oracle_describe(const struct oracle_case *c, GString *out)
     for (unsigned k = 0; k < c->len; k++)
         g_string_append_printf(out, " %02x", c->code[k]);
     g_string_append(out, "\n# ");
-    disas_print(out, c->code, c->len, r->rip, c->code32 ? 2 : 3);
-    for (unsigned k = 0; k < (c->code32 ? 8 : 16); k++)
+    disas_print(out, c->code, c->len, r->rip, oracle_code_size(c->mode));
+    for (unsigned k = 0; k < (c->mode == ORACLE_64 ? 16 : 8); k++)
         g_string_append_printf(out, "%s%3s %016" PRIx64 "%s", k % 4 ? " " : "#   ", reg_names[k], r->r[k],
                                k % 4 == 3 ? "\n" : "");
     g_string_append_printf(out, "#   rflags %#" PRIx64 " mxcsr %#x fcw %#x fsw %#x ftag %#x\n", r->rflags, r->mxcsr,
@@ -217,18 +220,11 @@ void oracle_describe(const struct oracle_case *c, GString *out)
     if (row->attr & (ROW_FPU | ROW_MMX))
         for (unsigned k = 0; k < 8; k++)
             g_string_append_printf(out, "#   st%u %04x %016" PRIx64 "\n", k, r->st[k].sexp, r->st[k].mant);
-    const struct insn *i = &c->insn;
-    if (i->flags & INSN_MEM && row->attr & ROW_MODRM) {
-        uint64_t base = i->base == R_RIP ? r->rip + c->len : i->base == R_ZERO ? 0 : r->r[i->base];
-        uint64_t index = i->index == R_ZERO || row->attr & ROW_VSIB ? 0 : r->r[i->index] << i->scale;
-        uint64_t ea = base + index + (uint64_t)i->disp;
-        if (i->asize == 2)
-            ea = (uint32_t)ea;
-        if (i->seg == SEG_GS)
-            ea += ORACLE_GS_BASE;
-        g_string_append_printf(out, "#   operand at %#" PRIx64 ":", ea);
-        for (unsigned k = 0; k < 32 && ea + k >= ORACLE_DATA && ea + k < ORACLE_DATA + ORACLE_DATA_BYTES; k++)
-            g_string_append_printf(out, " %02x", c->memory[ea + k - ORACLE_DATA]);
+    if (c->insn.flags & INSN_MEM && row->attr & ROW_MODRM) {
+        uint64_t at = oracle_operand(c);
+        g_string_append_printf(out, "#   operand at %#" PRIx64 ":", at);
+        for (unsigned k = 0; k < 32 && at + k >= ORACLE_DATA && at + k < ORACLE_DATA + ORACLE_DATA_BYTES; k++)
+            g_string_append_printf(out, " %02x", c->memory[at + k - ORACLE_DATA]);
         g_string_append_c(out, '\n');
     }
 }

@@ -21,12 +21,12 @@ static const struct op *const excluded[] = {
     &op_lfs,     &op_lgs,      &op_vmcall,   &op_vmmcall, &op_mwait,       &op_call_far_ptr, &op_jmp_far_ptr,
 };
 
-bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why)
+bool oracle_row_usable(const struct insn_row *row, enum oracle_mode mode, const char **why)
 {
     *why = NULL;
     if (!row->op)
         *why = "no handler yet";
-    else if (row->attr & (code32 ? ROW_64_ONLY : ROW_NO_64))
+    else if (row->attr & (mode == ORACLE_64 ? ROW_NO_64 : ROW_64_ONLY))
         *why = "other mode";
     else if (row->attr & ROW_UNORDERED)
         *why = "no fixed result";
@@ -35,7 +35,7 @@ bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why
     for (unsigned n = 0; n < G_N_ELEMENTS(excluded); n++)
         if (row->op == excluded[n])
             *why = "leaves the program";
-    if (row->op == &op_sysret && code32)
+    if (row->op == &op_sysret && mode != ORACLE_64)
         *why = "depends on the maker";
     return *why == NULL;
 }
@@ -45,7 +45,8 @@ bool oracle_row_usable(const struct insn_row *row, bool code32, const char **why
 struct encoder {
     uint8_t b[40];
     unsigned n;
-    unsigned disp_at; /* where a 32-bit displacement without base register stands, or 0 */
+    bool address16;
+    unsigned disp_at; /* where a displacement without base register stands, or 0 */
 };
 
 static void put(struct encoder *e, unsigned byte)
@@ -79,11 +80,15 @@ static void put_legacy_prefixes(struct oracle_gen *g, const struct insn_row *row
     static const uint8_t segments[] = { 0x26, 0x2e, 0x36, 0x3e, 0x65 };
     bool free66 = !is_vex(row) && (row->prefix == PFX_ANY || row->prefix == PFX_NFX);
 
-    if (oracle_percent(g, g->code32 ? 2 : 8))
+    e->address16 = g->mode == ORACLE_SEG16;
+    if (oracle_percent(g, oracle_segmented(g->mode) ? 20 : g->mode == ORACLE_32 ? 2 : 8) ||
+        (e->address16 && row->attr & ROW_VSIB)) {
         put(e, 0x67);
-    if (oracle_percent(g, 6)) {
+        e->address16 = g->mode == ORACLE_SEG32 || g->mode == ORACLE_32;
+    }
+    if (oracle_percent(g, oracle_segmented(g->mode) ? 20 : 6)) {
         uint8_t s = segments[oracle_below(g, 5)];
-        if (!(g->code32 && s == 0x65)) /* GS is null there */
+        if (!(g->mode == ORACLE_32 && s == 0x65)) /* GS is null there */
             put(e, s);
     }
     if (row->attr & ROW_LOCK && oracle_percent(g, 30))
@@ -104,7 +109,7 @@ static void put_legacy_prefixes(struct oracle_gen *g, const struct insn_row *row
 
 static void put_rex(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
 {
-    if (g->code32)
+    if (g->mode != ORACLE_64)
         return;
     unsigned rex = 0x40 | oracle_below(g, 16);
     if (row->attr & ROW_W1)
@@ -126,12 +131,12 @@ static void put_vex(struct oracle_gen *g, const struct insn_row *row, struct enc
     unsigned vvvv = row->attr & ROW_NO_VVVV ? 15 : oracle_below(g, 16);
     unsigned rxb = oracle_below(g, 8);
 
-    if (g->code32) {
+    if (g->mode != ORACLE_64) {
         rxb = 7;
         vvvv |= 8;
     }
     if (oracle_percent(g, 1)) /* seldom right */
-        vvvv = oracle_below(g, 16) | (g->code32 ? 8 : 0);
+        vvvv = oracle_below(g, 16) | (g->mode == ORACLE_64 ? 0 : 8);
     if (map == 1 && w == 0 && (rxb & 3) == 3 && oracle_percent(g, 70)) {
         put(e, 0xc5);
         put(e, (rxb & 4) << 5 | vvvv << 3 | l << 2 | pp);
@@ -160,7 +165,10 @@ static void put_modrm(struct oracle_gen *g, const struct insn_row *row, struct e
     put(e, mod << 6 | reg << 3 | rm);
     if (mod == 3)
         return;
-    if (rm == 4) {
+    if (e->address16) {
+        if (mod == 0 && rm == 6)
+            e->disp_at = e->n;
+    } else if (rm == 4) {
         unsigned sib = oracle_below(g, 256);
         put(e, sib);
         if (mod == 0 && (sib & 7) == 5)
@@ -244,19 +252,28 @@ static uint64_t operand_address(struct oracle_gen *g, const struct oracle_case *
     return interesting_address(g, aligned, c->insn.asize == 3);
 }
 
-/* Nothing of ours can be there: it faults on both sides, or is a data page. */
+/* Nothing of ours can be there: it faults on both sides, or is a data page. Segment limits keep their modes inside. */
 static bool is_safe(const struct oracle_gen *g, uint64_t addr)
 {
     uint64_t spread = UINT64_C(1) << 29;
-    if (!g->code32 && (uint64_t)((int64_t)(addr << 16) >> 16) != addr)
+    if (oracle_segmented(g->mode))
+        return true;
+    if (g->mode == ORACLE_64 && (uint64_t)((int64_t)(addr << 16) >> 16) != addr)
         return true;
     return (addr >= ORACLE_DATA - spread && addr < ORACLE_CODE - 0x100000) ||
            (addr >= UINT64_C(0x7fffffffff00) && addr < UINT64_C(0x800000000100));
 }
 
-static uint64_t segment_base(const struct insn *i)
+static uint64_t base_of(const struct oracle_case *c, enum seg s)
 {
-    return i->seg == SEG_GS ? ORACLE_GS_BASE : 0;
+    const struct oracle_segment *segment = oracle_segment(c->mode, c->stack16, s);
+    return segment ? segment->base : s == SEG_GS && c->mode == ORACLE_64 ? ORACLE_GS_BASE : 0;
+}
+
+/* Of the memory operand. */
+static uint64_t segment_base(const struct oracle_case *c)
+{
+    return base_of(c, c->insn.seg);
 }
 
 static uint64_t reg_or_zero(const struct oracle_case *c, unsigned r)
@@ -273,18 +290,33 @@ static uint64_t effective_address(const struct oracle_case *c)
     return i->asize == 3 ? ea : i->asize == 2 ? (uint32_t)ea : (uint16_t)ea;
 }
 
+uint64_t oracle_operand(const struct oracle_case *c)
+{
+    return effective_address(c) + segment_base(c);
+}
+
+/* An address register: above its address size there may be anything. */
 static void set_base(struct oracle_gen *g, struct oracle_case *c, unsigned r, uint64_t v)
 {
-    c->in.r[r] = g->code32 ? (uint32_t)v : v;
-    if (!g->code32 && c->insn.asize == 2 && oracle_percent(g, 50))
+    c->in.r[r] = g->mode == ORACLE_64 ? v : (uint32_t)v;
+    if (g->mode == ORACLE_64 && c->insn.asize == 2 && oracle_percent(g, 50))
         c->in.r[r] = (uint32_t)v | oracle_random(g) << 32;
+    if (c->insn.asize == 1)
+        c->in.r[r] = (uint16_t)v | (oracle_random(g) & 0xffff0000);
+}
+
+/* RSP or RBP, within the stack segment. */
+static void set_stack(struct oracle_gen *g, struct oracle_case *c, unsigned r, uint64_t linear)
+{
+    uint64_t v = linear - base_of(c, SEG_SS);
+    c->in.r[r] = g->mode == ORACLE_64 ? v : c->stack16 ? (uint16_t)v : (uint32_t)v;
 }
 
 /* Chooses registers, or the displacement, so that the ModRM operand is at `target` (or near, where that cannot be). */
 static void aim(struct oracle_gen *g, struct oracle_case *c, struct encoder *e, uint64_t target)
 {
     const struct insn *i = &c->insn;
-    uint64_t want = target - segment_base(i);
+    uint64_t want = target - segment_base(c);
     bool vsib = insn_row(i)->attr & ROW_VSIB, index = i->index != R_ZERO && !vsib;
 
     if (i->base == R_ZERO || i->base == R_RIP) {
@@ -293,10 +325,10 @@ static void aim(struct oracle_gen *g, struct oracle_case *c, struct encoder *e, 
         if (!e->disp_at)
             return;
         uint64_t d = want - reg_or_zero(c, i->base) - (index ? c->in.r[i->index] << i->scale : 0);
-        unsigned bytes = insn_row(i)->attr & ROW_MODRM ? 4 : 1u << i->asize;
+        unsigned bytes = insn_row(i)->attr & ROW_MODRM && !e->address16 ? 4 : 1u << i->asize;
         for (unsigned n = 0; n < bytes; n++)
             e->b[e->disp_at + n] = (uint8_t)(d >> 8 * n);
-        c->insn.disp = bytes == 4 ? (int64_t)(int32_t)d : (int64_t)d;
+        c->insn.disp = bytes == 4 ? (int64_t)(int32_t)d : bytes == 2 ? (int64_t)(int16_t)d : (int64_t)d;
         memcpy(c->code, e->b, 16);
     } else if (index && i->index == i->base) {
         uint64_t sum = want - (uint64_t)i->disp;
@@ -326,9 +358,10 @@ static void shape_string(struct oracle_gen *g, struct oracle_case *c)
 {
     unsigned most = oracle_percent(g, 80) ? 12 : 700;
 
-    set_base(g, c, R_RSI, operand_address(g, c, false) - segment_base(&c->insn));
-    set_base(g, c, R_RDI, oracle_percent(g, 15) ? c->in.r[R_RSI] + segment_base(&c->insn) + oracle_below(g, 17) - 8
-                                                : operand_address(g, c, false));
+    set_base(g, c, R_RSI, operand_address(g, c, false) - segment_base(c));
+    uint64_t from = c->in.r[R_RSI] + segment_base(c);
+    uint64_t to = oracle_percent(g, 15) ? from + oracle_below(g, 17) - 8 : operand_address(g, c, false);
+    set_base(g, c, R_RDI, to - base_of(c, c->mode == ORACLE_64 ? SEG_FLAT : SEG_ES));
     set_base(g, c, R_RCX, oracle_below(g, most));
     if (oracle_percent(g, 40))
         c->in.rflags ^= FLAG_DF;
@@ -376,7 +409,7 @@ static uint64_t memory_word(const struct oracle_gen *g, uint64_t addr)
 
 static void shape_compare_exchange(struct oracle_gen *g, struct oracle_case *c)
 {
-    uint64_t ea = effective_address(c) + segment_base(&c->insn);
+    uint64_t ea = oracle_operand(c);
 
     if (!(c->insn.flags & INSN_MEM)) {
         if (c->insn.rm < 16)
@@ -390,7 +423,7 @@ static void shape_compare_exchange(struct oracle_gen *g, struct oracle_case *c)
         c->in.r[R_RAX] = memory_word(g, ea);
         c->in.r[R_RDX] = memory_word(g, ea + 8);
     }
-    if (g->code32) {
+    if (g->mode != ORACLE_64) {
         c->in.r[R_RAX] = (uint32_t)c->in.r[R_RAX];
         c->in.r[R_RDX] = (uint32_t)c->in.r[R_RDX];
     }
@@ -401,16 +434,16 @@ static void shape_before(struct oracle_gen *g, struct oracle_case *c)
 {
     const struct op *op = insn_row(&c->insn)->op;
 
-    set_base(g, c, R_RSP, oracle_percent(g, 85) ? page_address(2) + 0x200 + 8 * oracle_below(g, 300)
-                                                : interesting_address(g, false, !g->code32));
+    set_stack(g, c, R_RSP, oracle_percent(g, 85) ? page_address(2) + 0x200 + 8 * oracle_below(g, 300)
+                                                 : interesting_address(g, false, g->mode == ORACLE_64));
     if (IS_ONE_OF(op, &op_enter, &op_leave))
-        set_base(g, c, R_RBP, interesting_address(g, false, !g->code32));
+        set_stack(g, c, R_RBP, interesting_address(g, false, g->mode == ORACLE_64));
     if (IS_ONE_OF(op, &op_movs, &op_stos, &op_lods, &op_cmps, &op_scas, &op_ins, &op_outs))
         shape_string(g, c);
     if (op == &op_xlat)
-        set_base(g, c, R_RBX, operand_address(g, c, false) - segment_base(&c->insn) - (uint8_t)c->in.r[R_RAX]);
+        set_base(g, c, R_RBX, operand_address(g, c, false) - segment_base(c) - (uint8_t)c->in.r[R_RAX]);
     if (IS_ONE_OF(op, &op_maskmovq, &op_maskmovdqu))
-        set_base(g, c, R_RDI, operand_address(g, c, false) - segment_base(&c->insn));
+        set_base(g, c, R_RDI, operand_address(g, c, false) - segment_base(c));
     if (IS_ONE_OF(op, &op_div, &op_idiv))
         shape_division(g, c);
     if (IS_ONE_OF(op, &op_loop, &op_loope, &op_loopne, &op_jrcxz) && oracle_percent(g, 60))
@@ -446,10 +479,10 @@ static bool reach_is_safe(const struct oracle_gen *g, const struct oracle_case *
 
 /* --- Instance ----------------------------------------------------------------------------------------------------- */
 
-void oracle_gen_init(struct oracle_gen *g, uint64_t seed, bool code32)
+void oracle_gen_init(struct oracle_gen *g, uint64_t seed, enum oracle_mode mode)
 {
     *g = (struct oracle_gen){ .rng = { seed ^ UINT64_C(0x9e3779b97f4a7c15), seed * UINT64_C(0xbf58476d1ce4e5b9) + 1 },
-                              .code32 = code32 };
+                              .mode = mode };
     for (unsigned n = 0; n < 16; n++)
         oracle_random(g);
     oracle_fill_memory(g);
@@ -472,13 +505,23 @@ static void poke_operand(struct oracle_gen *g, uint64_t addr)
 
 static bool decode_case(const struct oracle_gen *g, struct oracle_case *c, unsigned row, const struct encoder *e)
 {
-    struct decode_mode mode = { .code_size = g->code32 ? 2 : 3, .stack32 = true, .protected_mode = true };
+    struct decode_mode mode = { .code_size = oracle_code_size(g->mode), .stack32 = !c->stack16, .protected_mode = true };
 
     memcpy(c->code, e->b, 16);
     if (decode_insn(c->code, 15, mode, &c->insn) != DECODE_OK || c->insn.row != row)
         return false;
     c->len = c->insn.len;
     return c->insn.seg != SEG_FS;
+}
+
+/* With a 16-bit stack the host loses the upper half of ESP on the way in: nothing may read it but as SP. */
+static bool shows_stack_pointer(const struct oracle_case *c)
+{
+    const struct insn *i = &c->insn;
+    const struct op *op = insn_row(i)->op;
+    if (i->reg == R_RSP || i->vvvv == R_RSP || i->base == R_RSP || i->index == R_RSP)
+        return true;
+    return (!(i->flags & INSN_MEM) && i->rm == R_RSP) || IS_ONE_OF(op, &op_enter, &op_pusha);
 }
 
 bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_case *c)
@@ -489,12 +532,13 @@ bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_cas
     if (++g->memory_age % 64 == 0)
         oracle_fill_memory(g);
     encode(g, row, &e);
-    *c = (struct oracle_case){ .code32 = g->code32, .memory = g->memory };
-    if (!decode_case(g, c, row_index, &e))
+    *c = (struct oracle_case){ .mode = g->mode, .memory = g->memory };
+    c->stack16 = oracle_segmented(g->mode) && oracle_percent(g, 30);
+    if (!decode_case(g, c, row_index, &e) || (c->stack16 && shows_stack_pointer(c)))
         return false;
     oracle_fill_regs(g, &c->in);
     unsigned code_at = oracle_percent(g, 5) ? ORACLE_PAGE - 1 - oracle_below(g, c->len) : 64 + oracle_below(g, 64);
-    c->in.rip = ORACLE_CODE + code_at;
+    c->in.rip = code_at + (oracle_segmented(g->mode) ? 0 : ORACLE_CODE);
     /* Linux has CR0.AM set. What vector and x87 operands have to be aligned to is not in the manual. */
     if (!(row->attr & (ROW_SSE | ROW_FPU | ROW_MMX)) && oracle_percent(g, 3))
         c->in.rflags |= FLAG_AC;
@@ -502,7 +546,7 @@ bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_cas
     shape_before(g, c);
     if (c->insn.flags & INSN_MEM && (row->attr & ROW_MODRM || has_method(row, METHOD_O))) {
         aim(g, c, &e, operand_address(g, c, wants_alignment(row)));
-        uint64_t addr = effective_address(c) + segment_base(&c->insn);
+        uint64_t addr = oracle_operand(c);
         if (!reach_is_safe(g, c, addr))
             return false;
         poke_operand(g, addr);

@@ -52,6 +52,8 @@ struct oracle_guest {
     struct cpu_model *model;
     struct cpu *cpu;
     uint8_t *mem; /* host address of physical 0 */
+    uint8_t mode; /* that the processor is in */
+    bool stack16;
 };
 
 static void put64(struct oracle_guest *g, unsigned phys, uint64_t v)
@@ -112,23 +114,46 @@ static void build_tables(struct oracle_guest *g)
         put64(g, PHYS_IDT + 16 * v + 8, at >> 32);
         g->mem[PHYS_HANDLERS + v] = 0xf4; /* HLT */
     }
+    memset(g->mem + PHYS_CODE, 0xcc, ORACLE_CODE_BYTES);
     put64(g, PHYS_TSS + 4, KERNEL + PHYS_STACK);
     put64(g, PHYS_TSS + 0x60, UINT64_C(0xffff) << 48); /* no I/O permission bitmap */
 }
 
-static void set_mode(struct oracle_guest *g, bool code32)
+static void set_own_segment(struct cpu *cpu, enum seg r, const struct oracle_segment *s)
 {
-    struct cpu *cpu = g->cpu;
+    uint32_t attr = SEG_P | SEG_S | SEG_A | ATTR_DPL3 | (s->big ? SEG_DB : 0);
+    if (s->code)
+        attr |= SEG_X | (s->read_only ? 0 : SEG_R);
+    else
+        attr |= (s->expand_down ? SEG_E : 0) | (s->read_only ? 0 : SEG_W);
+    cpu_set_seg(cpu, r, s->selector, s->base, s->limit, attr);
+}
+
+static void set_flat_segments(struct cpu *cpu, bool code32)
+{
     uint32_t data = ATTR_DATA | ATTR_DPL3;
 
-    cpu->cpl = 3;
     cpu_set_seg(cpu, SEG_CS, code32 ? SEL_USER_CS32 : SEL_USER_CS, 0, UINT32_MAX,
                 ATTR_CODE | ATTR_DPL3 | (code32 ? SEG_DB : SEG_L));
     cpu_set_seg(cpu, SEG_SS, SEL_USER_DS, 0, UINT32_MAX, data);
     cpu_set_seg(cpu, SEG_DS, SEL_USER_DS, 0, UINT32_MAX, data);
     cpu_set_seg(cpu, SEG_ES, SEL_USER_DS, 0, UINT32_MAX, data);
-    cpu_set_seg(cpu, SEG_FS, 0, 0, 0, 0);
     cpu_set_seg(cpu, SEG_GS, 0, ORACLE_GS_BASE, 0, 0);
+}
+
+static void set_mode(struct oracle_guest *g, enum oracle_mode mode, bool stack16)
+{
+    struct cpu *cpu = g->cpu;
+
+    cpu->cpl = 3;
+    if (oracle_segmented(mode)) {
+        static const uint8_t used[] = { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_GS };
+        for (unsigned n = 0; n < G_N_ELEMENTS(used); n++)
+            set_own_segment(cpu, used[n], oracle_segment(mode, stack16, used[n]));
+    } else {
+        set_flat_segments(cpu, mode == ORACLE_32);
+    }
+    cpu_set_seg(cpu, SEG_FS, 0, 0, 0, 0);
     cpu->activity = CPU_RUNNING;
     cpu_update_mode(cpu);
 }
@@ -173,7 +198,7 @@ struct oracle_guest *oracle_guest_new(void)
     cpu->idtr.base = KERNEL + PHYS_IDT;
     cpu->idtr.limit = 0xfff;
     cpu_set_seg(cpu, SEG_TR, SEL_TSS, KERNEL + PHYS_TSS, 0x67, SEG_P | 11u << SEG_TYPE_SHIFT);
-    set_mode(g, false);
+    set_mode(g, ORACLE_64, false);
     cpu_refresh(cpu);
     cpu_event_clear(cpu, CPU_EVENT_INTR | CPU_EVENT_MEMMAP);
     vm_unlock();
@@ -238,19 +263,33 @@ static void store_regs(const struct cpu *cpu, struct oracle_regs *out)
         out->st[n] = cpu->fpu.st[(cpu->fpu.top + n) & 7];
 }
 
+/* The code pages, which instructions may read as data, are full of INT3 on both sides. */
+static void put_code(struct oracle_guest *g, const struct oracle_case *c, const uint8_t *bytes)
+{
+    unsigned offset = oracle_code_offset(c);
+    ram_note_write(g->ram, PHYS_CODE + offset, c->len);
+    memcpy(g->mem + PHYS_CODE + offset, bytes, c->len);
+}
+
 static void load_memory(struct oracle_guest *g, const struct oracle_case *c)
 {
     for (unsigned p = 0; p < ORACLE_DATA_PAGES; p++)
         if (oracle_page_kind(p) != ORACLE_HOLE)
             memcpy(g->mem + PHYS_DATA + p * ORACLE_PAGE, c->memory + p * ORACLE_PAGE, ORACLE_PAGE);
+    put_code(g, c, c->code);
     bool other_ac = (g->cpu->rflags ^ c->in.rflags) & FLAG_AC;
     load_regs(g->cpu, &c->in);
-    if (g->cpu->code_size != (c->code32 ? 2 : 3) || g->cpu->cpl != 3 || other_ac)
-        set_mode(g, c->code32);
+    if (c->mode != g->mode || c->stack16 != g->stack16 || g->cpu->cpl != 3 || other_ac)
+        set_mode(g, c->mode, c->stack16);
+    g->mode = c->mode;
+    g->stack16 = c->stack16;
 }
 
-static void store_memory(struct oracle_guest *g, struct oracle_outcome *out)
+static void store_memory(struct oracle_guest *g, const struct oracle_case *c, struct oracle_outcome *out)
 {
+    static const uint8_t int3[16] = { 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+                                      0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc };
+    put_code(g, c, int3);
     for (unsigned p = 0; p < ORACLE_DATA_PAGES; p++)
         if (oracle_page_kind(p) == ORACLE_RW)
             memcpy(out->memory + p * ORACLE_PAGE, g->mem + PHYS_DATA + p * ORACLE_PAGE, ORACLE_PAGE);
@@ -278,11 +317,7 @@ static void take_fault(struct oracle_guest *g, struct oracle_outcome *out)
 
 void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struct oracle_outcome *out)
 {
-    unsigned offset = (unsigned)(c->in.rip - ORACLE_CODE);
-
     load_memory(g, c);
-    ram_note_write(g->ram, PHYS_CODE + offset, c->len);
-    memcpy(g->mem + PHYS_CODE + offset, c->code, c->len);
     cpu_event_clear(g->cpu, CPU_EVENT_KICK); /* of the HLT that ended a fault before */
     cpu_interp_run(g->cpu, 1);
     store_regs(g->cpu, &out->regs);
@@ -291,7 +326,7 @@ void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struc
     out->address = 0;
     if (g->cpu->cpl == 0)
         take_fault(g, out);
-    store_memory(g, out);
+    store_memory(g, c, out);
 }
 
 void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_fn *fn, struct oracle_outcome *out)
@@ -321,5 +356,5 @@ void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_f
     }
     cpu->insn = NULL;
     store_regs(cpu, &out->regs);
-    store_memory(g, out);
+    store_memory(g, c, out);
 }

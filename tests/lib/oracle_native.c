@@ -12,10 +12,12 @@
 
 #include "tests/lib/oracle.h"
 
+#include <asm/ldt.h>
 #include <cpuid.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -122,11 +124,11 @@ static void frame_to_regs(const ucontext_t *uc, struct oracle_regs *out)
     }
 }
 
-/* Segment registers share one field: CS in the low 16 bits. */
-static void set_code_segment(ucontext_t *uc, unsigned selector)
+/* CS is in the low 16 bits of a field, SS in the high ones. DS, ES and GS are not in the frame. */
+static void set_segments(ucontext_t *uc, uint64_t cs, uint64_t ss)
 {
     greg_t *field = &uc->uc_mcontext.gregs[REG_CSGSFS];
-    *field = (*field & ~(greg_t)0xffff) | selector;
+    *field = (greg_t)(((uint64_t)*field & UINT64_C(0x0000ffffffff0000)) | cs | ss << 48);
 }
 
 static void enter_test(ucontext_t *uc)
@@ -136,8 +138,11 @@ static void enter_test(ucontext_t *uc)
     regs_to_frame(&native.c->in, uc);
     if (native.c->step)
         uc->uc_mcontext.gregs[REG_EFL] |= FLAG_TF;
-    if (native.c->code32)
-        set_code_segment(uc, USER_CS32);
+    if (native.c->mode == ORACLE_32)
+        set_segments(uc, USER_CS32, USER_DS);
+    else if (oracle_segmented(native.c->mode))
+        set_segments(uc, oracle_segment(native.c->mode, native.c->stack16, SEG_CS)->selector,
+                     oracle_segment(native.c->mode, native.c->stack16, SEG_SS)->selector);
     native.inside = true;
 }
 
@@ -206,7 +211,27 @@ static bool has_fsgsbase(void)
     return __builtin_cpu_supports("sse4.2") && oracle_native_has(FEAT_FSGSBASE);
 }
 
-bool oracle_native_init(GString *why)
+/* The segments of the segmented modes, and DS, ES, GS loaded with theirs: 64-bit code does not care about these. */
+static bool load_descriptors(enum oracle_mode mode, GString *why)
+{
+    for (unsigned n = 0; n < ORACLE_SEGMENTS; n++) {
+        const struct oracle_segment *s = &oracle_segments[n];
+        struct user_desc d = { .entry_number = s->selector >> 3, .base_addr = s->base, .limit = s->limit,
+                               .seg_32bit = s->big, .contents = s->code ? 2 : s->expand_down ? 1 : 0,
+                               .read_exec_only = s->read_only };
+        if (syscall(SYS_modify_ldt, 1, &d, sizeof d) != 0) {
+            g_string_append(why, "this kernel has no modify_ldt()");
+            return false;
+        }
+    }
+    __asm__ volatile("mov %0, %%ds; mov %1, %%es; mov %2, %%gs" ::"r"(
+                         (unsigned)oracle_segment(mode, false, SEG_DS)->selector),
+                     "r"((unsigned)oracle_segment(mode, false, SEG_ES)->selector),
+                     "r"((unsigned)oracle_segment(mode, false, SEG_GS)->selector));
+    return true;
+}
+
+bool oracle_native_init(enum oracle_mode mode, GString *why)
 {
     unsigned eax, ebx, ecx, edx;
     if (!oracle_native_has(FEAT_AVX2) || !__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {
@@ -230,14 +255,11 @@ bool oracle_native_init(GString *why)
     static const int signals[] = { SIGTRAP, SIGSEGV, SIGFPE, SIGILL, SIGBUS };
     for (unsigned n = 0; n < G_N_ELEMENTS(signals); n++)
         sigaction(signals[n], &sa, NULL);
-    /* Flat data segments for 32-bit code; 64-bit code does not care. Null selectors would fault there. */
+    if (oracle_segmented(mode))
+        return load_descriptors(mode, why);
+    /* Flat data segments for 32-bit code; null selectors would fault there. */
     __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"(USER_DS));
     __asm__ volatile("wrgsbase %0" ::"r"((uint64_t)ORACLE_GS_BASE));
-    return true;
-}
-
-bool oracle_native_has_32(void)
-{
     return true;
 }
 
@@ -284,7 +306,7 @@ static void read_data(uint8_t *memory)
 
 void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out)
 {
-    uint8_t *code = native.code + (c->in.rip - ORACLE_CODE);
+    uint8_t *code = native.code + oracle_code_offset(c);
 
     write_data(c->memory);
     memcpy(code, c->code, c->len);
@@ -300,14 +322,29 @@ void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out)
 
 #include "tests/lib/oracle.h"
 
-bool oracle_native_init(GString *why)
+/* The segments of the segmented modes, and DS, ES, GS loaded with theirs: 64-bit code does not care about these. */
+static bool load_descriptors(enum oracle_mode mode, GString *why)
 {
-    g_string_append(why, "the host is not Linux on x86-64");
-    return false;
+    for (unsigned n = 0; n < ORACLE_SEGMENTS; n++) {
+        const struct oracle_segment *s = &oracle_segments[n];
+        struct user_desc d = { .entry_number = s->selector >> 3, .base_addr = s->base, .limit = s->limit,
+                               .seg_32bit = s->big, .contents = s->code ? 2 : s->expand_down ? 1 : 0,
+                               .read_exec_only = s->read_only };
+        if (syscall(SYS_modify_ldt, 1, &d, sizeof d) != 0) {
+            g_string_append(why, "this kernel has no modify_ldt()");
+            return false;
+        }
+    }
+    __asm__ volatile("mov %0, %%ds; mov %1, %%es; mov %2, %%gs" ::"r"(
+                         (unsigned)oracle_segment(mode, false, SEG_DS)->selector),
+                     "r"((unsigned)oracle_segment(mode, false, SEG_ES)->selector),
+                     "r"((unsigned)oracle_segment(mode, false, SEG_GS)->selector));
+    return true;
 }
 
-bool oracle_native_has_32(void)
+bool oracle_native_init(enum oracle_mode mode, GString *why)
 {
+    g_string_append(why, "the host is not Linux on x86-64");
     return false;
 }
 

@@ -176,7 +176,7 @@ void oracle_fill_regs(struct oracle_gen *g, struct oracle_regs *r)
 {
     for (unsigned n = 0; n < 16; n++)
         r->r[n] = oracle_integer(g);
-    if (g->code32) {
+    if (g->mode != ORACLE_64) {
         for (unsigned n = 0; n < 16; n++)
             r->r[n] = n < 8 ? (uint32_t)r->r[n] : 0;
     }
@@ -184,7 +184,7 @@ void oracle_fill_regs(struct oracle_gen *g, struct oracle_regs *r)
     if (oracle_percent(g, 10))
         r->rflags |= FLAG_DF;
     memset(r->v, 0, sizeof r->v);
-    for (unsigned n = 0; n < (g->code32 ? 8 : 16); n++) {
+    for (unsigned n = 0; n < (g->mode == ORACLE_64 ? 16 : 8); n++) {
         if (n && oracle_percent(g, 10))
             r->v[n] = r->v[oracle_below(g, n)];
         else

@@ -1,0 +1,7 @@
+/* 16-bit instructions in segments with bases and limits: the interpreter against the host (tests/lib/oracle.h). */
+#include "tests/lib/oracle.h"
+
+int main(void)
+{
+    return oracle_main(ORACLE_SEG16);
+}
