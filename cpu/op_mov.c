@@ -241,12 +241,13 @@ OP_BODY enter_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem,
     }
     if (level > 0) {
         sp = (sp - bytes) & mask;
-        mem_store(cpu, seg_linear(cpu, seg, sp, bytes, true), frame, size, seg);
+        mem_store(cpu, seg_linear(cpu, seg, sp, bytes, true), (cpu->r[R_RSP] & ~mask) | frame, size, seg);
     }
     sp = (sp - (uint16_t)i->imm) & mask;
     /* The manual: faults if a write at the new top of the stack would */
     mem_host_rw(cpu, seg_linear(cpu, seg, sp, bytes, true), bytes, seg);
-    reg_set(cpu, R_RBP, frame, size);
+    /* The frame pointer is all of rSP, even if only 16 bits of it count in pushes. */
+    reg_set(cpu, R_RBP, (cpu->r[R_RSP] & ~mask) | frame, size);
     stack_set_sp(cpu, sp);
 }
 OP_FORMS_SIZE(enter)
