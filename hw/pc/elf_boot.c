@@ -117,6 +117,20 @@ static uint32_t pvh_entry(const struct boot_image *b)
 
 /* --- Loading --------------------------------------------------------------------------------------------------------------- */
 
+/* RAM that a kernel may occupy: above 1 MiB, and below what start-up itself uses no part of. */
+static bool loadable(const struct pc *pc, uint64_t addr, uint64_t size)
+{
+    const struct { uint64_t start, end; } free[] = {
+        { BOOT_LOW_MIN, BOOT_PARAMS },
+        { BOOT_CMDLINE + 0x10000, BOOT_EBDA },
+        { BOOT_KERNEL_MIN, pc->ram_below_4g },
+    };
+    for (unsigned k = 0; k < G_N_ELEMENTS(free); k++)
+        if (addr >= free[k].start && addr <= free[k].end && size <= free[k].end - addr)
+            return true;
+    return false;
+}
+
 /* Remembers a piece to load after checking that there is RAM for it. */
 static bool add_load(struct pc *pc, struct boot_image *b, struct segment_load s, GError **err)
 {
@@ -124,7 +138,7 @@ static bool add_load(struct pc *pc, struct boot_image *b, struct segment_load s,
         return true;
     if (s.file_size > s.memory_size)
         return fail(err, "a part of it has more bytes in the file than in memory");
-    if (s.addr < BOOT_KERNEL_MIN || s.addr > pc->ram_below_4g || s.memory_size > pc->ram_below_4g - s.addr) {
+    if (!loadable(pc, s.addr, s.memory_size)) {
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
                     "it wants to be loaded at 0x%" G_GINT64_MODIFIER "x, where the machine has no memory for it", s.addr);
         return false;
