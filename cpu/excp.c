@@ -255,6 +255,8 @@ static void deliver_long(struct cpu *cpu, const struct delivery *d, const struct
     unsigned cpl = check_target(cpu, d, g, &cs);
     struct pusher p = { cpu, 0, UINT64_MAX, cpu->r[R_RSP], 0, 0, cpl, d->ext };
     uint16_t unused;
+    if (!cpu_is_canonical(cpu, g->offset))
+        cpu_raise_error(cpu, EXC_GP, d->ext);
     if (g->ist)
         p.sp = tss_ist(cpu, g->ist, d->ext);
     else if (cpl < cpu->cpl)
@@ -377,7 +379,8 @@ void cpu_deliver(struct cpu *cpu, enum vector vector, enum excp_source source, b
     if (has_saved_resume_flag(vector, source))
         d.rflags |= FLAG_RF;
     note_delivery(cpu, &d);
-    cpu->delivering = vector;
+    /* INT n and external interrupts are benign whatever their number: what they meet on the way is no double fault. */
+    cpu->delivering = source == EXCP_FAULT || source == EXCP_TRAP ? vector : EXC_NMI;
     cpu->stepping = false;
     if (!(cpu->cr0 & CR0_PE)) {
         deliver_real(cpu, &d);

@@ -41,6 +41,7 @@ static void take_trap(struct cpu *cpu)
     cpu->dr6 = (cpu->dr6 & ~UINT64_C(0xf)) | cpu->dr6_pending;
     cpu->dr6_pending = 0;
     cpu->dr7 &= ~(uint64_t)DR7_GD;
+    cpu->activity = CPU_RUNNING; /* a stepped HLT is over with its trap */
     excp_deliver_event(cpu, EXC_DB, EXCP_TRAP);
 }
 
@@ -141,10 +142,11 @@ static void run_block(struct cpu *cpu, const struct block *b)
 static void run_one(struct cpu *cpu)
 {
     bool resume = cpu->rflags & FLAG_RF;
+    bool held = cpu->shadow_mov_ss; /* MOV SS holds back instruction breakpoints, too */
     cpu_event_clear(cpu, CPU_EVENT_SHADOW);
     cpu->shadow_mov_ss = false;
     cpu->stepping = cpu->rflags & FLAG_TF;
-    if (!resume) {
+    if (!resume && !held) {
         uint64_t base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base;
         unsigned hits = debug_exec_hits(cpu, base + cpu->rip);
         if (hits) {
@@ -154,8 +156,11 @@ static void run_one(struct cpu *cpu)
         }
     }
     const struct block *b = block_find(cpu, true);
+    uint64_t start = cpu->rip;
     cpu->rflags &= ~(uint64_t)FLAG_RF;
     run_block(cpu, b);
+    if (resume && cpu->rip == start && insn_row(b->insns)->attr & (ROW_REP | ROW_REPZ))
+        cpu->rflags |= FLAG_RF; /* a string instruction between two elements: its breakpoint has been seen */
     if (resume)
         cpu_update_mode(cpu); /* RF is gone: perhaps no more reason to step */
     if (cpu->stepping && !cpu->shadow_mov_ss) {

@@ -138,7 +138,8 @@ static void call_gate_inner(struct cpu *cpu, const struct insn *i, const struct 
     unsigned cpl = desc_dpl(cs);
     uint16_t ss_selector = cpl;
     struct desc ss = { 0 };
-    struct pusher p = { cpu, 0, UINT64_MAX, tss_stack(cpu, cpl, &ss_selector, 0), 0, 0, cpl, ss_selector & 0xfffc };
+    uint64_t sp = tss_stack(cpu, cpl, &ss_selector, 0);
+    struct pusher p = { cpu, 0, UINT64_MAX, sp, 0, 0, cpl, ss_selector & 0xfffc };
     if (!cpu_long(cpu)) {
         seg_check_ss(cpu, ss_selector, cpl, &ss, EXC_TS, 0);
         p.base = desc_base(&ss);
@@ -554,8 +555,14 @@ static void int3_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(int3)
 
+/* A trap that MOV SS has held back until now is reported together with it. */
 static void int1_fn(struct cpu *cpu, const struct insn *i)
 {
+    if (cpu->dr6_pending) {
+        cpu->dr6 = (cpu->dr6 & ~UINT64_C(0xf)) | cpu->dr6_pending;
+        cpu->dr6_pending = 0;
+        cpu_event_clear(cpu, CPU_EVENT_TRAP);
+    }
     cpu_deliver(cpu, EXC_DB, EXCP_ICEBP, false, 0, insn_next_rip(cpu, i));
 }
 OP_FORM_ONE(int1)
