@@ -75,6 +75,7 @@ enum {
 #define DEBUGCTL_BTF 2u
 
 #define MISC_FAST_STRINGS (UINT64_C(1) << 0)
+#define MISC_THERMAL (UINT64_C(1) << 3)
 #define MISC_BTS_UNAVAILABLE (UINT64_C(1) << 11)
 #define MISC_PEBS_UNAVAILABLE (UINT64_C(1) << 12)
 #define MISC_SPEEDSTEP (UINT64_C(1) << 16)
@@ -338,12 +339,13 @@ bool cpu_rdmsr(struct cpu *cpu, uint32_t msr, uint64_t *value)
 
 static bool write_misc_enable(struct cpu *cpu, uint64_t value)
 {
-    uint64_t writable = MISC_FAST_STRINGS | MISC_SPEEDSTEP | MISC_LIMIT_CPUID | MISC_NO_XTPR;
+    uint64_t writable = MISC_FAST_STRINGS | MISC_THERMAL | MISC_SPEEDSTEP | MISC_LIMIT_CPUID | MISC_NO_XTPR;
+    uint64_t ignored = MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE | MISC_MWAIT;
     if (cpu_has(cpu, FEAT_MONITOR))
         writable |= MISC_MWAIT;
     if (cpu_has(cpu, FEAT_NX))
         writable |= MISC_NO_XD;
-    if ((value ^ cpu->misc_enable) & ~(writable | MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE))
+    if ((value ^ cpu->misc_enable) & ~(writable | ignored))
         return false;
     cpu->misc_enable = (cpu->misc_enable & ~writable) | (value & writable);
     return true;

@@ -168,8 +168,11 @@ static void read_system(struct cpu *cpu, uint16_t selector, struct desc *d, unsi
         cpu_raise_error(cpu, EXC_GP, error);
     if (!desc_present(d))
         cpu_raise_error(cpu, EXC_NP, error);
-    if (cpu_long(cpu))
-        desc_read_upper(cpu, selector, d, 0);
+    if (!cpu_long(cpu))
+        return;
+    desc_read_upper(cpu, selector, d, 0);
+    if (!cpu_is_canonical(cpu, desc_base(d) | (uint64_t)d->upper << 32))
+        cpu_raise_error(cpu, EXC_GP, error);
 }
 
 OP_BODY lldt_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)

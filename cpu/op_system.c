@@ -329,7 +329,8 @@ OP_FORM_ONE(stac)
 
 static void invlpg_fn(struct cpu *cpu, const struct insn *i)
 {
-    cpu_tlb_flush_page(cpu, cpu->seg[i->seg].base + insn_ea(cpu, i));
+    uint64_t addr = cpu->seg[i->seg].base + insn_ea(cpu, i);
+    cpu_tlb_flush_page(cpu, cpu_in_64(cpu) ? addr : (uint32_t)addr);
 }
 OP_FORM_ONE(invlpg)
 

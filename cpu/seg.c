@@ -176,7 +176,7 @@ void seg_drop_privileged(struct cpu *cpu)
         bool conforming = (s->attr & (SEG_X | SEG_C)) == (SEG_X | SEG_C);
         unsigned dpl = (s->attr & SEG_DPL_MASK) >> SEG_DPL_SHIFT;
         if (!conforming && cpu->cpl > dpl && s->attr)
-            cpu_set_seg(cpu, data[k], 0, 0, 0, 0);
+            cpu_set_seg(cpu, data[k], 0, s->base, s->limit, 0); /* FS and GS keep their base for 64-bit mode */
     }
 }
 

@@ -127,6 +127,7 @@ static void load_segments(struct cpu *cpu, const struct tss_image *t, unsigned e
         cpu_set_seg(cpu, s, t->seg[s], 0, 0, 0);
     if (cpu_v86(cpu)) {
         cpu->cpl = 3;
+        load_ldt(cpu, t->ldt, ext);
         for (enum seg s = SEG_ES; s <= SEG_GS; s++)
             cpu_load_seg_real(cpu, s, t->seg[s]);
         return;

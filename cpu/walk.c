@@ -244,7 +244,7 @@ bool page_walk(struct cpu *cpu, uint64_t addr, enum access access, enum tlb_view
         if (peek)
             return mapped;
         uint32_t kind = (access == ACCESS_WRITE ? PF_W : 0) | (view == TLB_USER ? PF_U : 0);
-        if (access == ACCESS_EXEC && (cpu->efer & EFER_NXE || cpu->cr4 & CR4_SMEP))
+        if (access == ACCESS_EXEC && ((cpu->efer & EFER_NXE && cpu->cr4 & CR4_PAE) || cpu->cr4 & CR4_SMEP))
             kind |= PF_I;
         if (!mapped) {
             w->error |= kind;
