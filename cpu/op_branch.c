@@ -110,12 +110,14 @@ OP_FORMS_SIZE(jrcxz)
 OP_BODY bound_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
     unsigned bytes = 1u << size;
-    uint64_t addr = insn_linear(cpu, i, 2 * bytes, false);
+    uint64_t low = insn_ea(cpu, i), high = (low + bytes) & size_mask(i->asize);
     int64_t index = (int64_t)sign_extend(cpu->r[i->reg], size);
 
-    if (index < (int64_t)sign_extend(mem_load(cpu, addr, size, i->seg), size))
+    low = mem_load(cpu, seg_linear(cpu, i->seg, low, bytes, false), size, i->seg);
+    if (index < (int64_t)sign_extend(low, size))
         cpu_raise(cpu, EXC_BR);
-    if (index > (int64_t)sign_extend(mem_load(cpu, addr + bytes, size, i->seg), size))
+    high = mem_load(cpu, seg_linear(cpu, i->seg, high, bytes, false), size, i->seg);
+    if (index > (int64_t)sign_extend(high, size))
         cpu_raise(cpu, EXC_BR);
 }
 OP_FORMS_SIZE(bound)

@@ -7,7 +7,8 @@
 
 static uint64_t lane_linear(struct cpu *cpu, const struct insn *i, uint64_t ea, unsigned n, unsigned size, bool write)
 {
-    return seg_linear(cpu, i->seg, ea + n * size, size, write);
+    uint64_t offset = ea + n * size;
+    return seg_linear(cpu, i->seg, cpu_in_64(cpu) ? offset : (uint32_t)offset, size, write);
 }
 
 void vec_load_lanes(struct cpu *cpu, const struct insn *i, uint64_t ea, union vec *v, uint32_t lanes, unsigned size)

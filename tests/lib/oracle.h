@@ -36,7 +36,7 @@ static inline enum oracle_page oracle_page_kind(unsigned page)
     return kinds[page];
 }
 
-/* What a user program sees of the processor. x87 as in FXSAVE: st[] by stack position, a tag bit per physical register. */
+/* What a user program sees of the processor. x87 as in FXSAVE: st[] by stack position, tag bits by physical register. */
 struct oracle_regs {
     uint64_t r[16];
     uint64_t rip, rflags;
@@ -49,8 +49,8 @@ struct oracle_regs {
 };
 
 /*
- * What code runs as: 64-bit; 32-bit with flat segments; 16-bit or 32-bit in segments with bases and limits of their own,
- * out of a local descriptor table.
+ * What code runs as: 64-bit; 32-bit with flat segments; 16-bit or 32-bit in segments with bases and limits of their
+ * own, out of a local descriptor table.
  */
 enum oracle_mode { ORACLE_64, ORACLE_32, ORACLE_SEG16, ORACLE_SEG32 };
 
@@ -79,7 +79,7 @@ struct oracle_case {
     uint8_t code[16];
     unsigned len;          /* by our decoder */
     uint8_t mode;          /* enum oracle_mode */
-    bool stack16;          /* segmented: SP instead of ESP; the upper half of ESP is lost on the way in, so not compared */
+    bool stack16;          /* segmented: SP, not ESP, whose upper half is lost on the way in and not compared */
     bool step;             /* ends by single step on the host: it may jump */
     struct insn insn;      /* decoded, RIP-relative displacement raw */
     const uint8_t *memory; /* ORACLE_DATA_BYTES, contents before */

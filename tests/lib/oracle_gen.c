@@ -505,7 +505,9 @@ static void poke_operand(struct oracle_gen *g, uint64_t addr)
 
 static bool decode_case(const struct oracle_gen *g, struct oracle_case *c, unsigned row, const struct encoder *e)
 {
-    struct decode_mode mode = { .code_size = oracle_code_size(g->mode), .stack32 = !c->stack16, .protected_mode = true };
+    struct decode_mode mode = { .code_size = oracle_code_size(g->mode),
+                                .stack32 = !c->stack16,
+                                .protected_mode = true };
 
     memcpy(c->code, e->b, 16);
     if (decode_insn(c->code, 15, mode, &c->insn) != DECODE_OK || c->insn.row != row)

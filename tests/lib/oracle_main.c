@@ -233,8 +233,10 @@ int oracle_main(enum oracle_mode mode)
     g_autoptr(GString) why = g_string_new(NULL);
     const char *seed_text = getenv("SEED"), *count_text = getenv("COUNT");
     uint64_t seed = seed_text ? g_ascii_strtoull(seed_text, NULL, 0) : (uint64_t)time(NULL);
-    unsigned count = count_text ? (unsigned)g_ascii_strtoull(count_text, NULL, 0) : mode == ORACLE_64 ? 1000000 : 300000;
+    unsigned count = mode == ORACLE_64 ? 1000000 : 300000;
 
+    if (count_text)
+        count = (unsigned)g_ascii_strtoull(count_text, NULL, 0);
     if (!oracle_native_init(mode, why)) {
         printf("1..0 # SKIP %s\n", why->str);
         return 0;
