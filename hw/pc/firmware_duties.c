@@ -59,7 +59,7 @@ static void enable_power_management(struct pc *pc)
     pci_config_write(pm, PCI_COMMAND, PCI_COMMAND_IO, 2);
 }
 
-/* Vectors 8 and 0x70, everything masked; the timer at its slowest; A20 open. */
+/* Vectors 8 and 0x70, everything masked; the timer at its slowest; scan codes translated to set 1; A20 open. */
 static void program_legacy_chips(struct pc *pc)
 {
     static const struct { uint16_t port; uint8_t value; } writes[] = {
@@ -67,6 +67,7 @@ static void program_legacy_chips(struct pc *pc)
         { 0x21, 0x01 }, { 0xa1, 0x01 }, { 0x21, 0xff }, { 0xa1, 0xff },
         { 0x43, 0x34 }, { 0x40, 0 }, { 0x40, 0 },
         { 0x70, 0x0a }, { 0x71, 0x26 }, { 0x70, 0x0b }, { 0x71, 0x02 }, { 0x70, 0x0d },
+        { 0x64, 0x60 }, { 0x60, 0x61 },
         { 0x92, 0x02 },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(writes); i++)
