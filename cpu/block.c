@@ -222,7 +222,7 @@ static unsigned fetch_bytes(struct fetch *f, unsigned at, bool cross, uint8_t ou
     unsigned in_page = PAGE_SIZE - ((f->pc + at) & ~PAGE_MASK);
     unsigned n = MIN(INSN_MAX, MIN(in_page, f->limit - at));
     if (f->page)
-        memcpy(out, f->page + ((f->pc + at) & ~PAGE_MASK), n);
+        ram_copy(out, f->page + ((f->pc + at) & ~PAGE_MASK), n);
     else
         for (unsigned k = 0; k < n; k++)
             out[k] = mem_load_phys(f->cpu, f->phys + at + k, 1);
@@ -236,7 +236,7 @@ static unsigned fetch_bytes(struct fetch *f, unsigned at, bool cross, uint8_t ou
     f->b->phys2 = phys2;
     f->b->gen2_at = watch_page(f->cpu, phys2, page2, &f->b->gen2);
     if (page2)
-        memcpy(out + n, page2, more);
+        ram_copy(out + n, page2, more);
     else
         for (unsigned k = 0; k < more; k++)
             out[n + k] = mem_load_phys(f->cpu, phys2 + k, 1);

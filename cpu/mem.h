@@ -10,6 +10,7 @@
 #include "cpu/cpu.h"
 #include "hw/core/event.h"
 #include "hw/core/memory.h"
+#include "hw/core/ram_access.h"
 
 #include <glib.h>
 #include <string.h>
@@ -83,14 +84,12 @@ static G_ALWAYS_INLINE inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
 
 /* --- Fast path, by linear address ----------------------------------------------------------------------------------- */
 
-#define MEM_ACCESSORS(bits, type, from_le) \
+#define MEM_ACCESSORS(bits, type) \
     static G_ALWAYS_INLINE inline type mem_load##bits(struct cpu *cpu, uint64_t addr, unsigned seg) \
     { \
         const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)]; \
         if (G_LIKELY(addr - e->tag_read <= PAGE_SIZE - sizeof(type))) { \
-            type v; \
-            memcpy(&v, (const void *)(uintptr_t)(addr + e->addend), sizeof v); \
-            return from_le(v); \
+            return ram_load##bits((const void *)(uintptr_t)(addr + e->addend)); \
         } \
         return (type)mem_load_slow(cpu, addr, sizeof(type), seg); \
     } \
@@ -98,19 +97,16 @@ static G_ALWAYS_INLINE inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
     { \
         const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)]; \
         if (G_LIKELY(addr - e->tag_write <= PAGE_SIZE - sizeof(type))) { \
-            type v = from_le(value); \
-            memcpy((void *)(uintptr_t)(addr + e->addend), &v, sizeof v); \
+            ram_store##bits((void *)(uintptr_t)(addr + e->addend), value); \
             return; \
         } \
         mem_store_slow(cpu, addr, value, sizeof(type), seg); \
     }
-#define MEM_SAME(v) (v)
-MEM_ACCESSORS(8, uint8_t, MEM_SAME)
-MEM_ACCESSORS(16, uint16_t, GUINT16_FROM_LE)
-MEM_ACCESSORS(32, uint32_t, GUINT32_FROM_LE)
-MEM_ACCESSORS(64, uint64_t, GUINT64_FROM_LE)
+MEM_ACCESSORS(8, uint8_t)
+MEM_ACCESSORS(16, uint16_t)
+MEM_ACCESSORS(32, uint32_t)
+MEM_ACCESSORS(64, uint64_t)
 #undef MEM_ACCESSORS
-#undef MEM_SAME
 
 static G_ALWAYS_INLINE inline uint64_t mem_load(struct cpu *cpu, uint64_t addr, unsigned osize, unsigned seg)
 {

@@ -114,21 +114,6 @@ static uint64_t phys_of(const struct tlb *t, uint64_t addr)
 
 /* --- One access within a page, already translated ------------------------------------------------------------------------ */
 
-static uint64_t load_le(const void *p, unsigned size)
-{
-    uint64_t v = 0;
-    memcpy(&v, p, size);
-    return GUINT64_FROM_LE(v) & (size == 8 ? UINT64_MAX : (UINT64_C(1) << (size * 8)) - 1);
-}
-
-static void store_le(void *p, uint64_t value, unsigned size)
-{
-    value = GUINT64_TO_LE(value);
-    if (G_BYTE_ORDER == G_BIG_ENDIAN)
-        value >>= 64 - size * 8;
-    memcpy(p, &value, size);
-}
-
 static void mmio_event(struct cpu *cpu, uint64_t phys, uint64_t value, unsigned size, bool write)
 {
     if (event_wanted(EVENT_MMIO))
@@ -172,9 +157,9 @@ static void io_bytes(struct cpu *cpu, uint64_t phys, uint8_t *buf, unsigned len,
         bool whole = (len == 1 || len == 2 || len == 4 || len == 8) && r && r->last >= phys + len - 1;
         unsigned piece = whole ? len : io_piece(phys, len);
         if (write)
-            io_write(cpu, phys, load_le(buf, piece), piece);
+            io_write(cpu, phys, ram_load(buf, piece), piece);
         else
-            store_le(buf, io_read(cpu, phys, piece), piece);
+            ram_store(buf, io_read(cpu, phys, piece), piece);
         buf += piece;
         phys += piece;
         len -= piece;
@@ -213,6 +198,15 @@ static void unwatch_entry(struct cpu *cpu, struct tlb *t, uint64_t addr)
         t->e[k].tag_write = addr & PAGE_MASK;
 }
 
+/* An access of a register's size stays one access: others may be looking. */
+static void copy_pieces(void *to, const void *from, unsigned len)
+{
+    if (len == 1 || len == 2 || len == 4 || len == 8)
+        ram_store(to, ram_load(from, len), len);
+    else
+        ram_copy(to, from, len);
+}
+
 static void read_page(struct cpu *cpu, struct tlb *t, uint64_t addr, void *buf, unsigned len)
 {
     unsigned k = tlb_index(addr);
@@ -221,7 +215,7 @@ static void read_page(struct cpu *cpu, struct tlb *t, uint64_t addr, void *buf, 
     if (t->info[k] & TLB_IO)
         io_bytes(cpu, phys_of(t, addr), buf, len, false);
     else
-        memcpy(buf, (const void *)(uintptr_t)(addr + t->e[k].addend), len);
+        copy_pieces(buf, (const void *)(uintptr_t)(addr + t->e[k].addend), len);
 }
 
 static void write_page(struct cpu *cpu, struct tlb *t, uint64_t addr, const void *buf, unsigned len)
@@ -233,7 +227,7 @@ static void write_page(struct cpu *cpu, struct tlb *t, uint64_t addr, const void
         io_bytes(cpu, phys_of(t, addr), (uint8_t *)buf, len, true);
         return;
     }
-    memcpy((void *)(uintptr_t)(addr + t->e[k].addend), buf, len);
+    copy_pieces((void *)(uintptr_t)(addr + t->e[k].addend), buf, len);
     note_store(cpu, phys_of(t, addr), len);
     unwatch_entry(cpu, t, addr);
 }
@@ -295,7 +289,7 @@ uint64_t mem_load_slow(struct cpu *cpu, uint64_t addr, unsigned size, unsigned s
     addr = linear_wrap(cpu, addr);
     check_alignment(cpu, addr, size);
     access_bytes(cpu, addr, buf, size, false, asker_now(cpu, seg));
-    return load_le(buf, size);
+    return ram_load(buf, size);
 }
 
 void mem_store_slow(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned size, unsigned seg)
@@ -303,7 +297,7 @@ void mem_store_slow(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned siz
     uint8_t buf[8];
     addr = linear_wrap(cpu, addr);
     check_alignment(cpu, addr, size);
-    store_le(buf, value, size);
+    ram_store(buf, value, size);
     access_bytes(cpu, addr, buf, size, true, asker_now(cpu, seg));
 }
 
@@ -396,13 +390,13 @@ uint64_t mem_load_cpl(struct cpu *cpu, uint64_t addr, unsigned size, unsigned cp
 {
     uint8_t buf[8];
     access_bytes(cpu, addr, buf, size, false, (struct asker){ cpl == 3 ? TLB_USER : TLB_SUPER, seg });
-    return load_le(buf, size);
+    return ram_load(buf, size);
 }
 
 void mem_store_cpl(struct cpu *cpu, uint64_t addr, uint64_t value, unsigned size, unsigned cpl, unsigned seg)
 {
     uint8_t buf[8];
-    store_le(buf, value, size);
+    ram_store(buf, value, size);
     access_bytes(cpu, addr, buf, size, true, (struct asker){ cpl == 3 ? TLB_USER : TLB_SUPER, seg });
 }
 
@@ -420,19 +414,19 @@ uint64_t mem_load_phys(struct cpu *cpu, uint64_t phys, unsigned size)
 {
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     if (G_LIKELY(r && r->host && r->last - phys >= size - 1))
-        return load_le(r->host + (phys - r->start), size);
+        return ram_load(r->host + (phys - r->start), size);
     uint8_t buf[8];
     io_bytes(cpu, phys, buf, size, false);
-    return load_le(buf, size);
+    return ram_load(buf, size);
 }
 
 void mem_store_phys(struct cpu *cpu, uint64_t phys, uint64_t value, unsigned size)
 {
     uint8_t buf[8];
-    store_le(buf, value, size);
+    ram_store(buf, value, size);
     void *p = mem_phys_ptr(cpu, phys, size);
     if (p)
-        memcpy(p, buf, size);
+        ram_store(p, value, size);
     else
         io_bytes(cpu, phys, buf, size, true);
 }

@@ -127,11 +127,11 @@ OP_BODY movs_one(struct cpu *cpu, const struct insn *i, unsigned size)
 static void copy_forward(uint8_t *dst, const uint8_t *src, uint64_t bytes, unsigned size)
 {
     if ((uintptr_t)dst - (uintptr_t)src >= bytes) {
-        memmove(dst, src, bytes);
+        ram_copy(dst, src, bytes);
         return;
     }
     for (uint64_t n = 0; n < bytes; n += 1u << size)
-        host_store_le(dst + n, host_load_le(src + n, size), size);
+        ram_store(dst + n, ram_load(src + n, 1u << size), 1u << size);
 }
 
 /* Copies up to `count` elements within one page each; returns how many, 0 where it has to be done one by one. */
@@ -189,10 +189,10 @@ static G_ALWAYS_INLINE inline uint64_t stos_run(struct cpu *cpu, const struct in
         return 0;
     bytes &= ~((UINT64_C(1) << size) - 1);
     if (size == 0) {
-        memset(dst, (int)v, bytes);
+        ram_fill(dst, (uint8_t)v, bytes);
     } else {
         for (uint64_t n = 0; n < bytes; n += 1u << size)
-            host_store_le(dst + n, v, size);
+            ram_store(dst + n, v, 1u << size);
     }
     string_advance(cpu, i, R_RDI, bytes);
     return bytes >> size;

@@ -45,85 +45,6 @@ static G_ALWAYS_INLINE inline void *mem_host_rw_fast(struct cpu *cpu, uint64_t a
     return mem_host_rw(cpu, addr, bytes, seg);
 }
 
-static G_ALWAYS_INLINE inline uint64_t host_load_le(const void *p, unsigned size)
-{
-    switch (size) {
-    case 0: return *(const uint8_t *)p;
-    case 1: {
-        uint16_t v;
-        memcpy(&v, p, sizeof v);
-        return GUINT16_FROM_LE(v);
-    }
-    case 2: {
-        uint32_t v;
-        memcpy(&v, p, sizeof v);
-        return GUINT32_FROM_LE(v);
-    }
-    default: {
-        uint64_t v;
-        memcpy(&v, p, sizeof v);
-        return GUINT64_FROM_LE(v);
-    }
-    }
-}
-
-static G_ALWAYS_INLINE inline void host_store_le(void *p, uint64_t value, unsigned size)
-{
-    switch (size) {
-    case 0: *(uint8_t *)p = (uint8_t)value; break;
-    case 1: {
-        uint16_t v = GUINT16_TO_LE((uint16_t)value);
-        memcpy(p, &v, sizeof v);
-        break;
-    }
-    case 2: {
-        uint32_t v = GUINT32_TO_LE((uint32_t)value);
-        memcpy(p, &v, sizeof v);
-        break;
-    }
-    default: {
-        uint64_t v = GUINT64_TO_LE(value);
-        memcpy(p, &v, sizeof v);
-        break;
-    }
-    }
-}
-
-/* Compare and exchange at an aligned address; *old becomes what was found. */
-static G_ALWAYS_INLINE inline bool host_cas_le(void *p, uint64_t *old, uint64_t value, unsigned size)
-{
-    bool done;
-    switch (size) {
-    case 0: {
-        uint8_t v = (uint8_t)*old;
-        done = __atomic_compare_exchange_n((uint8_t *)p, &v, (uint8_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-        *old = v;
-        return done;
-    }
-    case 1: {
-        uint16_t v = GUINT16_TO_LE((uint16_t)*old);
-        done = __atomic_compare_exchange_n((uint16_t *)p, &v, GUINT16_TO_LE((uint16_t)value), false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST);
-        *old = GUINT16_FROM_LE(v);
-        return done;
-    }
-    case 2: {
-        uint32_t v = GUINT32_TO_LE((uint32_t)*old);
-        done = __atomic_compare_exchange_n((uint32_t *)p, &v, GUINT32_TO_LE((uint32_t)value), false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST);
-        *old = GUINT32_FROM_LE(v);
-        return done;
-    }
-    default: {
-        uint64_t v = GUINT64_TO_LE(*old);
-        done = __atomic_compare_exchange_n((uint64_t *)p, &v, GUINT64_TO_LE(value), false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST);
-        *old = GUINT64_FROM_LE(v);
-        return done;
-    }
-    }
-}
-
 /* The memory operand at linear address `addr`, which the caller has made with the write checks. */
 static G_ALWAYS_INLINE inline bool rmw_open_at(struct cpu *cpu, const struct insn *i, uint64_t addr, unsigned size,
                                                bool lock, struct rmw *m)
@@ -141,7 +62,7 @@ static G_ALWAYS_INLINE inline bool rmw_open_at(struct cpu *cpu, const struct ins
         m->locked = true;
     }
     if (G_LIKELY(m->host)) {
-        m->old = host_load_le(m->host, size);
+        m->old = ram_load(m->host, bytes);
     } else {
         mem_probe_write(cpu, addr, bytes, i->seg);
         m->old = mem_load(cpu, addr, size, i->seg);
@@ -167,9 +88,9 @@ static G_ALWAYS_INLINE inline bool rmw_close(struct cpu *cpu, const struct insn 
         return true;
     }
     if (G_UNLIKELY(m->locked))
-        return host_cas_le(m->host, &m->old, value, size);
+        return ram_cas(m->host, &m->old, value, 1u << size);
     if (G_LIKELY(m->host))
-        host_store_le(m->host, value, size);
+        ram_store(m->host, value, 1u << size);
     else
         mem_store(cpu, m->addr, value, size, i->seg);
     return true;

@@ -72,7 +72,7 @@ VEC_INLINE void vec_load(struct cpu *cpu, union vec *v, uint64_t addr, unsigned 
     }
     const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)];
     if (G_LIKELY(addr - e->tag_read <= PAGE_SIZE - bytes))
-        memcpy(v, (const void *)(uintptr_t)(addr + e->addend), bytes);
+        ram_copy(v, (const void *)(uintptr_t)(addr + e->addend), bytes);
     else
         mem_read_bytes(cpu, addr, v, bytes, seg);
     vec_swap(v, bytes);
@@ -89,7 +89,7 @@ VEC_INLINE void vec_store(struct cpu *cpu, const union vec *v, uint64_t addr, un
     vec_swap(&t, bytes);
     const struct tlb_entry *e = &cpu->tlb->e[tlb_index(addr)];
     if (G_LIKELY(addr - e->tag_write <= PAGE_SIZE - bytes))
-        memcpy((void *)(uintptr_t)(addr + e->addend), &t, bytes);
+        ram_copy((void *)(uintptr_t)(addr + e->addend), &t, bytes);
     else
         mem_write_bytes(cpu, addr, &t, bytes, seg);
 }

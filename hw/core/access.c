@@ -12,6 +12,7 @@
 
 #include "hw/core/device.h"
 #include "hw/core/log.h"
+#include "hw/core/ram_access.h"
 #include "hw/core/vm_lock.h"
 
 #include <inttypes.h>
@@ -20,32 +21,6 @@
 static uint64_t size_mask(unsigned size)
 {
     return size == 8 ? UINT64_MAX : (UINT64_C(1) << (size * 8)) - 1;
-}
-
-static uint64_t load_le(const uint8_t *p, unsigned size)
-{
-    uint16_t v16;
-    uint32_t v32;
-    uint64_t v64;
-    switch (size) {
-    case 1: return *p;
-    case 2: memcpy(&v16, p, 2); return GUINT16_FROM_LE(v16);
-    case 4: memcpy(&v32, p, 4); return GUINT32_FROM_LE(v32);
-    default: memcpy(&v64, p, 8); return GUINT64_FROM_LE(v64);
-    }
-}
-
-static void store_le(uint8_t *p, uint64_t value, unsigned size)
-{
-    uint16_t v16 = GUINT16_TO_LE((uint16_t)value);
-    uint32_t v32 = GUINT32_TO_LE((uint32_t)value);
-    uint64_t v64 = GUINT64_TO_LE(value);
-    switch (size) {
-    case 1: *p = (uint8_t)value; break;
-    case 2: memcpy(p, &v16, 2); break;
-    case 4: memcpy(p, &v32, 4); break;
-    default: memcpy(p, &v64, 8); break;
-    }
 }
 
 /* The widest access, a power of two up to `max`, that is aligned at addr and not longer than len. */
@@ -183,7 +158,7 @@ uint64_t mem_range_read(const struct flat_range *r, uint64_t addr, unsigned size
         return value;
     }
     uint64_t offset = addr - r->start;
-    return r->host ? load_le(r->host + offset, size) : io_read(r->region, r->offset + offset, size);
+    return r->host ? ram_load(r->host + offset, size) : io_read(r->region, r->offset + offset, size);
 }
 
 void mem_range_write(const struct flat_range *r, uint64_t addr, uint64_t value, unsigned size)
@@ -200,7 +175,7 @@ void mem_range_write(const struct flat_range *r, uint64_t addr, uint64_t value, 
     uint64_t offset = addr - r->start;
     if (r->host && !r->read_only) {
         struct ram_block *b = r->region->ram;
-        store_le(r->host + offset, value, size);
+        ram_store(r->host + offset, value, size);
         /* After the store: who asks again in between sees the new bytes, or is told again. */
         ram_note_write(b, r->region->ram_offset + r->offset + offset, size);
     } else if (r->region->ops) {
@@ -308,7 +283,7 @@ bool address_space_read(struct address_space *as, uint64_t addr, void *buf, uint
             memset(to, 0xff, n);
             ok = false;
         } else if (r->host) {
-            memcpy(to, r->host + (addr - r->start), n);
+            ram_copy(to, r->host + (addr - r->start), n);
         } else {
             read_device(r, addr, to, n);
         }
@@ -333,7 +308,7 @@ bool address_space_write(struct address_space *as, uint64_t addr, const void *bu
             log_hole(addr, n, true);
             ok = false;
         } else if (r->host && !r->read_only) {
-            memcpy(r->host + (addr - r->start), from, n);
+            ram_copy(r->host + (addr - r->start), from, n);
             ram_note_write(r->region->ram, r->region->ram_offset + r->offset + (addr - r->start), n);
         } else if (r->region->ops) {
             write_device(r, addr, from, n);
