@@ -250,12 +250,8 @@ bool page_walk(struct cpu *cpu, uint64_t addr, enum access access, enum tlb_view
             w->error |= kind;
             return false;
         }
-        if (!rights_allow(cpu, w, access, view)) {
-            w->error = PF_P | kind;
-            return false;
-        }
-        if (!key_allows(cpu, w, access, view)) {
-            w->error = PF_P | PF_PK | kind;
+        if (!walk_allows(cpu, w, access, view)) { /* PK tells of the key, whatever else is wrong */
+            w->error = PF_P | kind | (key_allows(cpu, w, access, view) ? 0 : PF_PK);
             return false;
         }
     } while (!walker_mark(&k, access));

@@ -45,7 +45,8 @@
       "mov $4, %eax\n xor %ecx, %ecx\n xor %edx, %edx\n wrpkru", "mov 0x406000, %eax", EXC_PF, 0x25, 0, AT(6, 0)) \
     U("key denies write", "mov $8, %eax\n wrpkru", "mov %eax, 0x406000", EXC_PF, 0x27, 0, AT(6, 0)) \
     U("key lets read", "", "mov 0x406000, %eax", NONE, 0, 0, 0) \
-    K("key denies kernel write, WP", "", "mov %eax, 0x406000", EXC_PF, 0x23, 0, AT(6, 0)) \
+    U("key denies write of read-only page", PTE(6, "5") HIGH(6, 59), "mov %eax, 0x406000", EXC_PF, 0x27, 0, AT(6, 0)) \
+    K("key denies kernel write, WP", PTE(6, "7") HIGH(6, 59), "mov %eax, 0x406000", EXC_PF, 0x23, 0, AT(6, 0)) \
     K("key denies access by kernel", "mov $4, %eax\n wrpkru", "mov 0x406000, %eax", EXC_PF, 0x21, 0, AT(6, 0)) \
     U("key does not matter to fetches", "mov $0, %eax\n wrpkru\n movl $0x90cd, 0x406000\n mov $4, %eax\n wrpkru\n mov $0x406000, %eax", "jmp *%rax", NONE, 0, -1, 0) \
     K("wrpkru with edx", "mov $1, %edx", "wrpkru", EXC_GP, 0, 0, 0) \
