@@ -303,6 +303,8 @@ static void deliver_protected(struct cpu *cpu, const struct delivery *d, const s
     const struct segment *old = &cpu->seg[SEG_SS];
     uint16_t ss_selector = 0;
     struct pusher p = { cpu, old->base, stack_mask(cpu), cpu->r[R_RSP], old->limit, old->attr, cpl, d->ext };
+    if (!p.attr) /* no stack at all, as after a task switch that failed: limit 0 makes it #SS */
+        p.attr = SEG_P;
     if (inner) {
         p.sp = tss_stack(cpu, cpl, &ss_selector, d->ext);
         seg_check_ss(cpu, ss_selector, cpl, &ss, EXC_TS, d->ext);

@@ -196,11 +196,13 @@ static void transfer_task(struct cpu *cpu, const struct insn *i, uint16_t select
             cpu_raise_error(cpu, EXC_NP, error);
         selector = d->low >> 16;
         error = selector & 0xfffc;
-        if (selector & 4)
+        if (selector & 4) /* a TSS can only be in the GDT */
             cpu_raise_error(cpu, EXC_GP, error);
         desc_read_or_raise(cpu, selector, d, EXC_GP, 0);
         if (d->high & SEG_S || (desc_type(d) != DESC_TSS16 && desc_type(d) != DESC_TSS32))
             cpu_raise_error(cpu, EXC_GP, error);
+    } else if (selector & 4) {
+        cpu_raise_error(cpu, EXC_GP, error);
     }
     if (!desc_present(d))
         cpu_raise_error(cpu, EXC_NP, error);
