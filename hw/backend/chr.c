@@ -2,7 +2,8 @@
  * Character back ends, the part that all share: table, front ends, output queue, watches on file descriptors.
  *
  * Output goes to the host at once if it takes it, and is queued otherwise. Descriptors that other processes share (the
- * terminal) are never made non-blocking: poll(2) is asked before each write, and the write is short enough not to block.
+ * terminal) are never made non-blocking: poll(2) is asked before each write, and the write is short enough not to
+ * block.
  *
  * All under the VM lock, which the callbacks of watches take.
  */
@@ -20,7 +21,7 @@
 #define QUEUE_MAX 0x10000
 #define FLUSH_MS 5000 /* without any progress, until what is queued is given up */
 
-/* --- Watches -------------------------------------------------------------------------------------------------------------- */
+/* --- Watches ------------------------------------------------------------------------------------------------------ */
 
 struct watch {
     struct chr *chr;
@@ -73,7 +74,7 @@ void chr_unwatch(GSource **source)
     *source = NULL;
 }
 
-/* --- Output ------------------------------------------------------------------------------------------------------------------ */
+/* --- Output ------------------------------------------------------------------------------------------------------- */
 
 static bool can_write(int fd)
 {
@@ -188,7 +189,7 @@ static void flush(struct chr *c)
     }
 }
 
-/* --- Input -------------------------------------------------------------------------------------------------------------------- */
+/* --- Input -------------------------------------------------------------------------------------------------------- */
 
 size_t chr_front_room(const struct chr *c)
 {
@@ -280,7 +281,7 @@ size_t chr_inject(struct chr *c, const void *buf, size_t len)
     return n;
 }
 
-/* --- Front ends ------------------------------------------------------------------------------------------------------------------ */
+/* --- Front ends --------------------------------------------------------------------------------------------------- */
 
 bool chr_attach(struct chr *c, const struct chr_front_ops *ops, void *opaque, GError **err)
 {
@@ -326,7 +327,7 @@ const char *chr_where(const struct chr *c)
     return c->where;
 }
 
-/* --- Life -------------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static const struct chr_ops *const backends[] = {
     &chr_stdio_ops, &chr_file_ops, &chr_pipe_ops, &chr_pty_ops, &chr_null_ops, &chr_socket_ops, &chr_ringbuf_ops,
@@ -467,7 +468,7 @@ struct chr *chr_new_chardev(struct machine *m, const char *option, GError **err)
     return c;
 }
 
-/* --- -serial and its like ----------------------------------------------------------------------------------------------------------- */
+/* --- -serial and its like ----------------------------------------------------------------------------------------- */
 
 /* "HOST:PORT,options" or "[IPv6]:PORT,options" */
 static bool legacy_tcp(struct chr_options *o, const char *spec, GError **err)

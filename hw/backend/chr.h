@@ -2,9 +2,10 @@
  * Character back ends: where a serial port's or console's bytes go on the host, and come from.
  *
  * A chr belongs to its machine and has one front end (a device, or a multiplexer with several). Front-end functions are
- * called with the VM lock held, from the main loop or from within chr_accept_input() and chr_attach(); chr_* functions are
- * called under the VM lock, by any thread. Nothing blocks: output that the host does not take at once is queued (bounded;
- * what a front end sends beyond it is refused, and it is told when there is room) and flushed when the chr is freed.
+ * called with the VM lock held, from the main loop or from within chr_accept_input() and chr_attach(); chr_* functions
+ * are called under the VM lock, by any thread. Nothing blocks: output that the host does not take at once is queued
+ * (bounded; what a front end sends beyond it is refused, and it is told when there is room) and flushed when the chr is
+ * freed.
  */
 #ifndef HW_BACKEND_CHR_H
 #define HW_BACKEND_CHR_H
@@ -52,12 +53,12 @@ void chr_help(GString *out); /* -chardev help */
  */
 void chr_restore_terminal(void);
 
-/* --- Use by front ends ------------------------------------------------------------------------------------------- */
+/* --- Use by front ends -------------------------------------------------------------------------------------------- */
 
 /* Takes the chr (or a place on its multiplexer). Fails if another front end has it. */
 bool chr_attach(struct chr *c, const struct chr_front_ops *ops, void *opaque, GError **err);
 void chr_detach(struct chr *c, void *opaque);
-/* Returns how much was taken (sent or queued): less than len only when the queue is full. Nobody connected takes all. */
+/* Returns how much was taken (sent or queued): less than len only when the queue is full. Nobody there takes all. */
 size_t chr_write(struct chr *c, const void *buf, size_t len);
 void chr_send_break(struct chr *c);
 /* The front end that can_read() now says more than before. */
@@ -73,7 +74,8 @@ size_t chr_inject(struct chr *c, const void *buf, size_t len);
 
 /*
  * "mon:stdio" and mux=on make a multiplexer: Ctrl-a h helps, Ctrl-a x requests REQUEST_QUIT, Ctrl-a c goes to the next
- * front end, Ctrl-a b sends a break, Ctrl-a Ctrl-a sends Ctrl-a. -echr sets another escape character; no effect on others.
+ * front end, Ctrl-a b sends a break, Ctrl-a Ctrl-a sends Ctrl-a. -echr sets another escape character; no effect on
+ * others.
  */
 void chr_mux_set_escape(struct chr *mux, uint8_t escape);
 

@@ -1,6 +1,6 @@
 /*
- * Character back ends without a life of their own: file, pipe (a FIFO or a pair of them, or a device file), null, and the
- * ring buffer, whose contents tests and the monitor read. All under the VM lock.
+ * Character back ends without a life of their own: file, pipe (a FIFO or a pair of them, or a device file), null, and
+ * the ring buffer, whose contents tests and the monitor read. All under the VM lock.
  */
 #include "hw/backend/chr_int.h"
 
@@ -30,7 +30,7 @@ static int open_or_error(struct chr_options *o, const char *path, int flags, GEr
     return fd;
 }
 
-/* --- file ----------------------------------------------------------------------------------------------------------------- */
+/* --- file --------------------------------------------------------------------------------------------------------- */
 
 static bool file_open(struct chr *c, struct chr_options *o, GError **err)
 {
@@ -63,7 +63,7 @@ const struct chr_ops chr_file_ops = {
     .close = close_fds,
 };
 
-/* --- pipe ------------------------------------------------------------------------------------------------------------------ */
+/* --- pipe --------------------------------------------------------------------------------------------------------- */
 
 /* For reading and writing both, so that neither opening nor the end of the other side stops us. */
 static bool pipe_open(struct chr *c, struct chr_options *o, GError **err)
@@ -99,7 +99,7 @@ const struct chr_ops chr_pipe_ops = {
     .close = close_fds,
 };
 
-/* --- null ------------------------------------------------------------------------------------------------------------------ */
+/* --- null --------------------------------------------------------------------------------------------------------- */
 
 static bool null_open(struct chr *c, struct chr_options *o, GError **err)
 {
@@ -120,7 +120,7 @@ const struct chr_ops chr_null_ops = {
     .write = null_write,
 };
 
-/* --- ringbuf ---------------------------------------------------------------------------------------------------------------- */
+/* --- ringbuf ------------------------------------------------------------------------------------------------------ */
 
 struct chr_ringbuf {
     struct chr chr;

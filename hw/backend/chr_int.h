@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-/* --- Options: "key=value" pairs, each to be used once (chr_options.c) ----------------------------------------------------- */
+/* --- Options: "key=value" pairs, each to be used once (chr_options.c) --------------------------------------------- */
 
 struct chr_options;
 
@@ -31,7 +31,7 @@ bool chr_options_all_used(struct chr_options *o, GError **err);
 /* Sets err to "BACKEND: what"; false. */
 bool chr_error(GError **err, const struct chr_options *o, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
-/* --- Back ends ---------------------------------------------------------------------------------------------------------------- */
+/* --- Back ends ---------------------------------------------------------------------------------------------------- */
 
 struct chr_ops {
     const char *name;

@@ -49,7 +49,9 @@ static ssize_t pty_write(struct chr *c, const uint8_t *buf, size_t len)
     struct pollfd pfd = {.fd = c->out_fd, .events = POLLOUT};
     ssize_t r;
 
-    /* With nobody there writes succeed until the kernel's buffer is full, and the next one to come would read old news. */
+    /*
+     * With nobody there writes succeed until the kernel's buffer is full, and the next one to come would read old news.
+     */
     if (poll(&pfd, 1, 0) < 0 || (pfd.revents & POLLHUP))
         return -1;
     r = write(c->out_fd, buf, len);

@@ -1,6 +1,6 @@
 /*
- * A TCP or Unix socket as a character back end, as server (one client at a time) or client (with reconnect), plain or with
- * the telnet protocol (RFC 854, 855, 856, 857, 858). Telnet's part is in chr_telnet.c.
+ * A TCP or Unix socket as a character back end, as server (one client at a time) or client (with reconnect), plain or
+ * with the telnet protocol (RFC 854, 855, 856, 857, 858). Telnet's part is in chr_telnet.c.
  *
  * Names are resolved when the back end is opened, and only then; all else is done from the main loop without waiting.
  * All under the VM lock.
@@ -45,7 +45,7 @@ static int new_socket(int family)
     return fd;
 }
 
-/* --- Addresses --------------------------------------------------------------------------------------------------------------- */
+/* --- Addresses ---------------------------------------------------------------------------------------------------- */
 
 static void describe(struct chr_socket *s)
 {
@@ -104,7 +104,7 @@ static bool inet_address(struct chr_socket *s, struct chr_options *o, GError **e
     return true;
 }
 
-/* --- A connection ---------------------------------------------------------------------------------------------------------- */
+/* --- A connection ------------------------------------------------------------------------------------------------- */
 
 static void start_retry(struct chr_socket *s);
 static void watch_listener(struct chr_socket *s);
@@ -173,7 +173,7 @@ static void socket_break(struct chr *c)
         telnet_send_break(s->fd);
 }
 
-/* --- Server ------------------------------------------------------------------------------------------------------------------ */
+/* --- Server ------------------------------------------------------------------------------------------------------- */
 
 static void on_accept(struct chr *c)
 {
@@ -236,7 +236,7 @@ static bool listen_now(struct chr_socket *s, struct chr_options *o, GError **err
     return true;
 }
 
-/* --- Client ------------------------------------------------------------------------------------------------------------------ */
+/* --- Client ------------------------------------------------------------------------------------------------------- */
 
 static void connect_later(struct chr *c);
 
@@ -327,7 +327,7 @@ static bool connect_now(struct chr_socket *s, struct chr_options *o, GError **er
     return true;
 }
 
-/* --- Life --------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static bool parse(struct chr_socket *s, struct chr_options *o, GError **err)
 {

@@ -1,8 +1,9 @@
 /*
  * The terminal (or whatever standard input and output are) as a character back end, in raw mode.
  *
- * The terminal outlives us and is shared with the shell, so it is put back whatever happens: at exit, on signals that end
- * the process, and while it is stopped. That state is the process's, as the terminal is; there can be one such back end.
+ * The terminal outlives us and is shared with the shell, so it is put back whatever happens: at exit, on signals that
+ * end the process, and while it is stopped. That state is the process's, as the terminal is; there can be one such back
+ * end.
  */
 #include "hw/backend/chr_int.h"
 

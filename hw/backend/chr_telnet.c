@@ -1,6 +1,6 @@
 /*
- * Telnet: RFC 854 (protocol), 856 (binary), 857 (echo), 858 (suppress go-ahead). We state what we do and want, and ignore
- * the answers: a client that refuses still works, with its own line editing. All under the VM lock.
+ * Telnet: RFC 854 (protocol), 856 (binary), 857 (echo), 858 (suppress go-ahead). We state what we do and want, and
+ * ignore the answers: a client that refuses still works, with its own line editing. All under the VM lock.
  */
 #include "hw/backend/chr_telnet.h"
 

@@ -1,6 +1,6 @@
 /*
- * isa-debugcon: the port at which Bochs, SeaBIOS (0x402) and small kernels print. Reads give a fixed value, by which the
- * guest knows that it is there. All under the VM lock.
+ * isa-debugcon: the port at which Bochs, SeaBIOS (0x402) and small kernels print. Reads give a fixed value, by which
+ * the guest knows that it is there. All under the VM lock.
  */
 #include "hw/char/serial.h"
 

@@ -39,7 +39,8 @@ static bool isa_serial_realize(struct device *d, GError **err)
         s->index = free_index(s);
     if (s->index >= COM_PORTS && (s->iobase == UNSET || s->irq == UNSET)) {
         g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "isa-serial: index=%u: there are 4 standard ports, 0 to 3; give iobase= and irq= for others", s->index);
+                    "isa-serial: index=%u: there are 4 standard ports, 0 to 3; give iobase= and irq= for others",
+                    s->index);
         return false;
     }
     if (s->iobase == UNSET)

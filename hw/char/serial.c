@@ -1,10 +1,10 @@
 /*
  * 16550A UART (National Semiconductor PC16550D data sheet, 1995): FIFOs, all four interrupts, loopback, line status.
  *
- * Bytes leave as soon as the back end takes them and arrive as soon as there is room: the divisor sets only the time after
- * which a receive FIFO below its trigger level interrupts. Where the data sheet and boards differ we follow boards: OUT2
- * does not gate the interrupt (xv6 and others leave it low), CTS, DSR and DCD are always on. DMA mode signals lead
- * nowhere.
+ * Bytes leave as soon as the back end takes them and arrive as soon as there is room: the divisor sets only the time
+ * after which a receive FIFO below its trigger level interrupts. Where the data sheet and boards differ we follow
+ * boards: OUT2 does not gate the interrupt (xv6 and others leave it low), CTS, DSR and DCD are always on. DMA mode
+ * signals lead nowhere.
  *
  * All under the VM lock.
  */
@@ -67,7 +67,7 @@ enum serial_register { RBR_THR = 0, IER = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR 
 
 #define INPUT_HZ 1843200
 
-/* --- FIFOs -------------------------------------------------------------------------------------------------------------- */
+/* --- FIFOs -------------------------------------------------------------------------------------------------------- */
 
 static unsigned fifo_depth(const struct serial *s)
 {
@@ -106,7 +106,7 @@ static bool fifo_has_error(const struct serial_fifo *f)
     return false;
 }
 
-/* --- Interrupts --------------------------------------------------------------------------------------------------------- */
+/* --- Interrupts --------------------------------------------------------------------------------------------------- */
 
 static unsigned trigger_level(const struct serial *s)
 {
@@ -135,7 +135,7 @@ static void update_irq(struct serial *s)
     irq_set(&s->irq, interrupt(s) != IIR_NONE);
 }
 
-/* --- Receiving ---------------------------------------------------------------------------------------------------------- */
+/* --- Receiving ---------------------------------------------------------------------------------------------------- */
 
 static int64_t byte_time(const struct serial *s)
 {
@@ -233,7 +233,7 @@ static uint8_t read_rbr(struct serial *s)
     return byte;
 }
 
-/* --- Sending ------------------------------------------------------------------------------------------------------------- */
+/* --- Sending ------------------------------------------------------------------------------------------------------ */
 
 static bool send_byte(struct serial *s, uint8_t byte)
 {
@@ -282,7 +282,7 @@ static void write_thr(struct serial *s, uint8_t byte)
     update_irq(s);
 }
 
-/* --- Control registers ---------------------------------------------------------------------------------------------------- */
+/* --- Control registers -------------------------------------------------------------------------------------------- */
 
 static void write_ier(struct serial *s, uint8_t value)
 {
@@ -454,7 +454,7 @@ static const struct mem_ops serial_ops = {
     .impl = {1, 1, false},
 };
 
-/* --- Life ------------------------------------------------------------------------------------------------------------------ */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static const struct chr_front_ops front_ops = {
     .can_read = can_read,

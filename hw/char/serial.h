@@ -1,8 +1,8 @@
 /*
  * 16550A UART. struct serial is the chip; isa-serial (and later pci-serial) puts it on a bus. VM lock.
  *
- * Board: device_new(&isa_serial_type, isa bus), properties "index" (0..3: 0x3f8/4, 0x2f8/3, 0x3e8/4, 0x2e8/3) or "iobase"
- * and "irq", and "chardev".
+ * Board: device_new(&isa_serial_type, isa bus), properties "index" (0..3: 0x3f8/4, 0x2f8/3, 0x3e8/4, 0x2e8/3) or
+ * "iobase" and "irq", and "chardev".
  */
 #ifndef HW_CHAR_SERIAL_H
 #define HW_CHAR_SERIAL_H

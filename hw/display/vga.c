@@ -1,6 +1,6 @@
 /*
- * VGA registers (IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem", 1992): sequencer, CRT, graphics and
- * attribute controllers, DAC, status with the timing of the mode that is programmed.
+ * VGA registers (IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem", 1992): sequencer, CRT, graphics
+ * and attribute controllers, DAC, status with the timing of the mode that is programmed.
  *
  * Not modelled: the vertical retrace interrupt, which PCI boards do not connect, light pen, and the attribute
  * controller's diagnostic outputs. Drawing comes with the display; vga_text.c reads text screens.
@@ -24,7 +24,7 @@ static const uint8_t gr_mask[VGA_GR_COUNT] = {0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b
 static const uint8_t ar_mask[VGA_AR_COUNT] = {0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f,
                                               0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0xef, 0xff, 0x3f, 0x0f, 0x0f};
 
-/* --- Input status 1 -------------------------------------------------------------------------------------------------------------- */
+/* --- Input status 1 ----------------------------------------------------------------------------------------------- */
 
 static uint64_t dot_clock(const struct vga *s)
 {
@@ -51,7 +51,7 @@ static uint8_t beam_status(const struct vga *s)
     return status;
 }
 
-/* --- Attribute controller and DAC ------------------------------------------------------------------------------------------------- */
+/* --- Attribute controller and DAC --------------------------------------------------------------------------------- */
 
 static void attribute_write(struct vga *s, uint8_t value)
 {
@@ -99,7 +99,7 @@ static void dac_start(struct vga *s, uint8_t *index, uint8_t value, uint8_t stat
     s->dac_state = state;
 }
 
-/* --- CRT controller ---------------------------------------------------------------------------------------------------------------- */
+/* --- CRT controller ----------------------------------------------------------------------------------------------- */
 
 static void crtc_write(struct vga *s, uint8_t value)
 {
@@ -125,7 +125,7 @@ static uint8_t crtc_read(const struct vga *s)
     }
 }
 
-/* --- Ports ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- Ports -------------------------------------------------------------------------------------------------------- */
 
 /* CRTC and status are at 0x3b? or 0x3d?; the other place is silent. */
 static bool wrong_place(const struct vga *s, unsigned port)
@@ -208,7 +208,7 @@ static const struct mem_ops ports_ops = {
     .impl = {1, 1, false},
 };
 
-/* --- Life ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 void vga_init(struct vga *s, struct device *dev, struct mem_region *memory, struct ram_block *vram)
 {

@@ -1,8 +1,8 @@
 /*
  * Inside of the VGA: what hw/display/vga*.c share. VM lock.
  *
- * Video memory is an array of dwords, byte p of dword a being plane p at address a. Chained and odd/even accesses are laid
- * out so that a linear frame buffer is what it is in PCI BAR 0.
+ * Video memory is an array of dwords, byte p of dword a being plane p at address a. Chained and odd/even accesses are
+ * laid out so that a linear frame buffer is what it is in PCI BAR 0.
  */
 #ifndef HW_DISPLAY_VGA_INT_H
 #define HW_DISPLAY_VGA_INT_H

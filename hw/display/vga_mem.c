@@ -1,6 +1,6 @@
 /*
- * VGA memory at 0xa0000 as a processor sees it: four planes with latches, write modes 0 to 3, read modes 0 and 1, odd/even
- * and chained addressing (IBM PS/2 Hardware Interface Technical Reference, "Graphics Controller").
+ * VGA memory at 0xa0000 as a processor sees it: four planes with latches, write modes 0 to 3, read modes 0 and 1,
+ * odd/even and chained addressing (IBM PS/2 Hardware Interface Technical Reference, "Graphics Controller").
  *
  * All under the VM lock.
  */
@@ -35,7 +35,7 @@ static bool odd_even(const struct vga *s)
     return s->gr[VGA_GR_MODE] & VGA_GR5_ODD_EVEN;
 }
 
-/* --- Reading --------------------------------------------------------------------------------------------------------------------- */
+/* --- Reading ------------------------------------------------------------------------------------------------------ */
 
 /* A bit is set where all planes that count have the compare colour. */
 static uint8_t color_compare(const struct vga *s)
@@ -70,7 +70,7 @@ static uint64_t window_read(void *opaque, uint64_t offset, unsigned size)
     return s->gr[VGA_GR_MODE] & 0x08 ? color_compare(s) : s->latch[s->gr[VGA_GR_READ_MAP]];
 }
 
-/* --- Writing --------------------------------------------------------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------------------------------------------------ */
 
 static uint8_t rotated(const struct vga *s, uint8_t value)
 {
@@ -100,7 +100,8 @@ static uint8_t plane_value(const struct vga *s, unsigned plane, uint8_t value)
 
     switch (s->gr[VGA_GR_MODE] & 3) {
     case 0:
-        v = s->gr[VGA_GR_ENABLE_SET_RESET] >> plane & 1 ? plane_bits(s->gr[VGA_GR_SET_RESET], plane) : rotated(s, value);
+        v = s->gr[VGA_GR_ENABLE_SET_RESET] >> plane & 1 ? plane_bits(s->gr[VGA_GR_SET_RESET], plane)
+                                                        : rotated(s, value);
         break;
     case 1: return latch;
     case 2: v = plane_bits(value, plane); break;

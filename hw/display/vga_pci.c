@@ -37,7 +37,7 @@ char *vga_text_screen(struct device *d)
     return vga_text(&vga_pci_of(d)->vga);
 }
 
-/* --- BAR 2 ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- BAR 2 -------------------------------------------------------------------------------------------------------- */
 
 static uint32_t ext_read(unsigned offset)
 {
@@ -79,7 +79,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 static const struct mem_ops mmio_ops = {.read = mmio_read, .write = mmio_write, .valid = {1, 8, false}};
 
-/* --- PCI function --------------------------------------------------------------------------------------------------------------------- */
+/* --- PCI function ------------------------------------------------------------------------------------------------- */
 
 static bool set_up(struct vga_pci *s, GError **err)
 {

@@ -1,6 +1,6 @@
 /*
- * The text screen as text: for tests, for dumps, for terminals. Characters are taken as code page 437 has them, whatever
- * font is loaded; attributes are not looked at. Under the VM lock.
+ * The text screen as text: for tests, for dumps, for terminals. Characters are taken as code page 437 has them,
+ * whatever font is loaded; attributes are not looked at. Under the VM lock.
  */
 #include "hw/display/vga_int.h"
 

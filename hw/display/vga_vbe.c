@@ -1,8 +1,8 @@
 /*
  * The "dispi" registers of Bochs's VBE extension (its vbe_display_api.txt), at ports 0x1ce-0x1d0 and in PCI BAR 2.
  *
- * A mode that does not fit is not refused but cut down to one that does, as QEMU does: the guest reads back what it got.
- * Enabling a mode also sets the VGA registers that later drawing looks at. All under the VM lock.
+ * A mode that does not fit is not refused but cut down to one that does, as QEMU does: the guest reads back what it
+ * got. Enabling a mode also sets the VGA registers that later drawing looks at. All under the VM lock.
  */
 #include "hw/display/vga_int.h"
 
@@ -160,7 +160,7 @@ bool vga_vbe_valid(const struct vga *s)
     return memcmp(fixed.vbe, s->vbe, sizeof(s->vbe)) == 0;
 }
 
-/* --- Ports: a word each, the index at 0x1ce, the data at 0x1cf and, aligned, at 0x1d0 --------------------------------------------- */
+/* --- Ports: a word each, the index at 0x1ce, the data at 0x1cf and, aligned, at 0x1d0 ----------------------------- */
 
 static uint64_t vbe_ports_read(void *opaque, uint64_t offset, unsigned size)
 {

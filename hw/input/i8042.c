@@ -89,7 +89,7 @@ static uint8_t mode(const struct i8042 *s)
     return s->ram[0];
 }
 
-/* --- Output buffer -------------------------------------------------------------------------------------------------------------- */
+/* --- Output buffer ------------------------------------------------------------------------------------------------ */
 
 static void update_irqs(struct i8042 *s)
 {
@@ -170,7 +170,7 @@ static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
     return byte;
 }
 
-/* --- Output port -------------------------------------------------------------------------------------------------------------------- */
+/* --- Output port -------------------------------------------------------------------------------------------------- */
 
 static void set_a20(struct i8042 *s, bool on)
 {
@@ -195,7 +195,7 @@ static uint8_t read_output_port(const struct i8042 *s)
     return value;
 }
 
-/* --- Commands ------------------------------------------------------------------------------------------------------------------------- */
+/* --- Commands ----------------------------------------------------------------------------------------------------- */
 
 static void set_mode(struct i8042 *s, uint8_t value)
 {
@@ -301,7 +301,7 @@ static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 static const struct mem_ops data_ops = {.read = data_read, .write = data_write, .valid = {1, 1, false}};
 static const struct mem_ops command_ops = {.read = status_read, .write = command_write, .valid = {1, 1, false}};
 
-/* --- Life ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 void i8042_set_a20(struct device *d, struct irq_line a20)
 {

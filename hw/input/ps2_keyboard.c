@@ -1,10 +1,11 @@
 /*
- * PS/2 keyboard with 101 keys and more (IBM PS/2 Hardware Interface Technical Reference, "Keyboards (101- and 102-key)"):
- * scan code sets 1, 2 and 3, LEDs, typematic repeat, all commands. Also the queue that keyboard and mouse share.
+ * PS/2 keyboard with 101 keys and more (IBM PS/2 Hardware Interface Technical Reference, "Keyboards (101- and
+ * 102-key)"): scan code sets 1, 2 and 3, LEDs, typematic repeat, all commands. Also the queue that keyboard and mouse
+ * share.
  *
- * A key told down that is down already is taken for the user interface's own repeat and ignored: typematic repeat is made
- * here. Not modelled: the shift codes that real keyboards put around cursor keys under Num Lock, and overrun codes (what
- * does not fit is dropped). All under the VM lock.
+ * A key told down that is down already is taken for the user interface's own repeat and ignored: typematic repeat is
+ * made here. Not modelled: the shift codes that real keyboards put around cursor keys under Num Lock, and overrun codes
+ * (what does not fit is dropped). All under the VM lock.
  */
 #include "hw/input/ps2.h"
 
@@ -46,7 +47,7 @@ enum keyboard_command {
     KBD_RESET = 0xff,
 };
 
-/* --- Queue ------------------------------------------------------------------------------------------------------------------ */
+/* --- Queue -------------------------------------------------------------------------------------------------------- */
 
 const struct state_field ps2_queue_fields[] = {
     STATE_ARRAY(STATE_BYTES, struct ps2_queue, data),
@@ -125,7 +126,7 @@ static void reply(struct ps2_keyboard *k, uint8_t byte)
     ps2_port_reply(&k->port, &byte, 1);
 }
 
-/* --- Scan codes --------------------------------------------------------------------------------------------------------------- */
+/* --- Scan codes --------------------------------------------------------------------------------------------------- */
 
 struct code {
     uint8_t bytes[8];
@@ -226,7 +227,7 @@ static void send_key(struct ps2_keyboard *k, int key, bool down)
         ps2_port_send(&k->port, c.bytes, c.len);
 }
 
-/* --- Typematic ------------------------------------------------------------------------------------------------------------------ */
+/* --- Typematic ---------------------------------------------------------------------------------------------------- */
 
 /* Bits 6:5: delay of 250 to 1000 ms; 4:0: period of (8 + A) * 2^B / 240 s. */
 static int64_t typematic_delay(const struct ps2_keyboard *k)
@@ -284,7 +285,7 @@ static void key_event(void *opaque, const struct input_event *e)
     }
 }
 
-/* --- Commands ------------------------------------------------------------------------------------------------------------------- */
+/* --- Commands ----------------------------------------------------------------------------------------------------- */
 
 static void set_defaults(struct ps2_keyboard *k)
 {
@@ -383,7 +384,7 @@ void ps2_keyboard_write(struct ps2_keyboard *k, uint8_t byte)
     reply(k, PS2_ACK);
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 void ps2_keyboard_init(struct ps2_keyboard *k, struct machine *m, void (*changed)(void *opaque), void *opaque)
 {

@@ -62,8 +62,8 @@ void fw_cfg_add_u64(struct fw_cfg *f, unsigned key, uint64_t value);
 void fw_cfg_add_lent(struct fw_cfg *f, unsigned key, const void *data, size_t size);
 
 /*
- * Named files. The directory is sorted by name and keys follow its order, so add files before the guest runs. False: the
- * name is too long or taken, or there are too many.
+ * Named files. The directory is sorted by name and keys follow its order, so add files before the guest runs. False:
+ * the name is too long or taken, or there are too many.
  */
 bool fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data, size_t size, GError **err);
 /*

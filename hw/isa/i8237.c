@@ -1,5 +1,6 @@
 /*
- * Intel 8237A DMA controllers as the PC AT wires two of them (order number 231466), with the page registers at 0x80-0x8f.
+ * Intel 8237A DMA controllers as the PC AT wires two of them (order number 231466), with the page registers at
+ * 0x80-0x8f.
  *
  * Devices move the data (i8237.h): so single, block and demand mode do not differ. Not modelled: memory-to-memory
  * transfers, which a PC cannot do, as its channel 0 has a page register of its own; rotating priority and timing bits.
@@ -50,7 +51,7 @@ struct i8237 {
 /* Page register of each channel: 0x87, 0x83, 0x81, 0x82, 0x8f, 0x8b, 0x89, 0x8a. */
 static const uint8_t page_of[8] = {0x7, 0x3, 0x1, 0x2, 0xf, 0xb, 0x9, 0xa};
 
-/* --- Transfers ---------------------------------------------------------------------------------------------------------- */
+/* --- Transfers ---------------------------------------------------------------------------------------------------- */
 
 static bool channel_ready(const struct controller *c, unsigned n)
 {
@@ -172,7 +173,7 @@ size_t i8237_write(struct i8237 *s, unsigned channel, const void *buf, size_t le
     return transfer(s, channel, MODE_WRITE, NULL, buf, len, tc);
 }
 
-/* --- Registers ----------------------------------------------------------------------------------------------------------- */
+/* --- Registers ---------------------------------------------------------------------------------------------------- */
 
 static uint8_t take_byte(struct controller *c, uint16_t value)
 {
@@ -288,7 +289,7 @@ static const struct mem_ops page_ops = {
     .impl = {1, 1, false},
 };
 
-/* --- Life ------------------------------------------------------------------------------------------------------------------ */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static bool i8237_realize(struct device *d, GError **err)
 {

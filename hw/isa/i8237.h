@@ -22,8 +22,8 @@ void i8237_set_dreq(struct i8237 *s, unsigned channel, bool level);
 /* True if a transfer would move data now. */
 bool i8237_ready(const struct i8237 *s, unsigned channel);
 /*
- * Memory to device and device to memory; returns the number of bytes moved, which is less than `len` when terminal count
- * is reached (*tc is then true) and 0 when the channel is masked or programmed for the other direction. A verify
+ * Memory to device and device to memory; returns the number of bytes moved, which is less than `len` when terminal
+ * count is reached (*tc is then true) and 0 when the channel is masked or programmed for the other direction. A verify
  * transfer counts but moves nothing (reads give zeroes).
  */
 size_t i8237_read(struct i8237 *s, unsigned channel, void *buf, size_t len, bool *tc);

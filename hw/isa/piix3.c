@@ -39,7 +39,7 @@ enum piix3_register {
 #define RCR_SRST 0x02 /* hard reset rather than soft */
 #define RCR_RCPU 0x04 /* a rising edge resets */
 
-/* --- Interrupt router ---------------------------------------------------------------------------------------------- */
+/* --- Interrupt router --------------------------------------------------------------------------------------------- */
 
 /* The ISA irqs that the four PIRQs drive now. */
 static uint16_t routed(const struct piix3 *s)
@@ -81,7 +81,7 @@ static void config_written(struct pci_device *p, unsigned reg, unsigned len)
         update_irqs(s);
 }
 
-/* --- Reset control register, port 0xcf9 -------------------------------------------------------------------------------- */
+/* --- Reset control register, port 0xcf9 --------------------------------------------------------------------------- */
 
 static uint64_t reset_control_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -105,7 +105,7 @@ static const struct mem_ops reset_control_ops = {
     .write = reset_control_write,
 };
 
-/* --- Life ------------------------------------------------------------------------------------------------------------ */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static void init_registers(struct pci_device *p)
 {
@@ -207,7 +207,8 @@ static bool piix3_post_load(void *instance, uint8_t version, GError **err)
     if (!pci_post_load(&s->pci, err))
         return false;
     if (s->pirq_level >= 1 << PCI_PIRQS || s->routed != routed(s) || (s->reset_control & ~(RCR_SRST | RCR_RCPU))) {
-        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "PIIX3: interrupt lines of the saved state contradict each other");
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "PIIX3: interrupt lines of the saved state contradict each other");
         return false;
     }
     return true;

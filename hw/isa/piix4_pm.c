@@ -1,10 +1,12 @@
 /*
- * Intel 82371AB (PIIX4) function 3, order number 290562, chapters 7 and 11.5: ACPI fixed hardware, APM ports, SMBus host.
+ * Intel 82371AB (PIIX4) function 3, order number 290562, chapters 7 and 11.5: ACPI fixed hardware, APM ports, SMBus
+ * host.
  *
  * SCI follows the enabled status bits while PM1_CNT.SCI_EN is set; SCI_EN follows commands at port 0xb2, which on real
- * boards an SMI handler answers. The general-purpose events are at QEMU's fixed port block 0xafe0 as well as in the chip's
- * GPSTS/GPEN. Not modelled: idle and device monitors, throttling, suspend to RAM (a sleep of any other type than soft-off
- * ends at once, as if something woke the machine). The SMBus has no device on it: each transfer ends in a device error.
+ * boards an SMI handler answers. The general-purpose events are at QEMU's fixed port block 0xafe0 as well as in the
+ * chip's GPSTS/GPEN. Not modelled: idle and device monitors, throttling, suspend to RAM (a sleep of any other type than
+ * soft-off ends at once, as if something woke the machine). The SMBus has no device on it: each transfer ends in a
+ * device error.
  *
  * All under the VM lock.
  */
@@ -83,7 +85,7 @@ enum smbus_register {
 #define SMB_KILL 0x02
 #define SMB_START 0x40
 
-/* --- Interrupts ------------------------------------------------------------------------------------------------------ */
+/* --- Interrupts --------------------------------------------------------------------------------------------------- */
 
 static bool pm_event(const struct piix4_pm *s)
 {
@@ -107,7 +109,7 @@ static void send_smi(struct piix4_pm *s)
         irq_pulse(&s->smi);
 }
 
-/* --- PM timer ---------------------------------------------------------------------------------------------------------- */
+/* --- PM timer ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t timer_count(const struct piix4_pm *s)
 {
@@ -143,7 +145,7 @@ static void timer_fired(void *opaque)
     update_sci(s);
 }
 
-/* --- PM registers -------------------------------------------------------------------------------------------------------- */
+/* --- PM registers ------------------------------------------------------------------------------------------------- */
 
 static void set_status(struct piix4_pm *s, uint16_t clear)
 {
@@ -282,7 +284,7 @@ void piix4_pm_set_gpe(struct piix4_pm *s, unsigned bit)
     update_sci(s);
 }
 
-/* --- APM control and status, ports 0xb2 and 0xb3 ------------------------------------------------------------------------- */
+/* --- APM control and status, ports 0xb2 and 0xb3 ------------------------------------------------------------------ */
 
 static uint64_t apm_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -317,7 +319,7 @@ static const struct mem_ops apm_ops = {
     .impl = {1, 1, false},
 };
 
-/* --- SMBus host -------------------------------------------------------------------------------------------------------------- */
+/* --- SMBus host --------------------------------------------------------------------------------------------------- */
 
 static uint64_t smbus_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -379,7 +381,7 @@ static const struct mem_ops smbus_ops = {
     .impl = {1, 1, false},
 };
 
-/* --- PCI function ------------------------------------------------------------------------------------------------------------- */
+/* --- PCI function ------------------------------------------------------------------------------------------------- */
 
 static void map_block(struct mem_region *r, uint64_t port, bool enabled)
 {

@@ -16,7 +16,9 @@
 /* Configuration registers: PM base (a port, bits 15:6) and its enable bit. */
 #define PIIX4_PMBA 0x40
 #define PIIX4_PMREGMISC 0x80
-/* What the board's FADT tells: ports relative to the PM base that firmware programs (SeaBIOS: 0x600), and fixed ones. */
+/*
+ * What the board's FADT tells: ports relative to the PM base that firmware programs (SeaBIOS: 0x600), and fixed ones.
+ */
 #define PIIX4_PM_EVENT 0x00   /* PM1a event block, 4 bytes */
 #define PIIX4_PM_CONTROL 0x04 /* PM1a control block, 2 bytes */
 #define PIIX4_PM_TIMER 0x08   /* 4 bytes, 24 bits count */

@@ -15,7 +15,9 @@ struct port80 {
 
 static uint64_t port80_read(void *opaque, uint64_t offset, unsigned size)
 {
-    /* Nothing answers reads: the port is the delay of inb_p and outb_p, and firmware tells it from a DMA page register. */
+    /*
+     * Nothing answers reads: the port is the delay of inb_p and outb_p, and firmware tells it from a DMA page register.
+     */
     return 0xff;
 }
 

@@ -2,8 +2,9 @@
  * Intel 82441FX PCI and memory controller (i440FX PMC), order number 290549: configuration mechanism #1, programmable
  * attribute maps (PAM0-6: shadow RAM at 0xc0000-0xfffff) and SMRAM.
  *
- * Not modelled: DRAM timing, error checking, and SMRAM.DCLS (in SMM, data accesses go where code does). The registers of
- * these can be read and written. The turbo and reset control register 0x93 is here, the one at port 0xcf9 in piix3.c.
+ * Not modelled: DRAM timing, error checking, and SMRAM.DCLS (in SMM, data accesses go where code does). The registers
+ * of these can be read and written. The turbo and reset control register 0x93 is here, the one at port 0xcf9 in
+ * piix3.c.
  *
  * Memory, from below: the PCI address space (priority -1), RAM (0, mapped by the board), and over RAM whatever PAM and
  * SMRAM turn towards PCI (1). All under the VM lock.
@@ -47,7 +48,7 @@ enum i440fx_register {
 #define TRC_HARD_RESET 0x02
 #define TRC_RESET_CPU 0x04
 
-/* --- PAM and SMRAM --------------------------------------------------------------------------------------------------- */
+/* --- PAM and SMRAM ------------------------------------------------------------------------------------------------ */
 
 static uint64_t pam_pci_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -165,7 +166,7 @@ static void init_memory(struct i440fx *s)
     mem_transaction_commit();
 }
 
-/* --- Function 00.0 ---------------------------------------------------------------------------------------------------- */
+/* --- Function 00.0 ------------------------------------------------------------------------------------------------ */
 
 static void config_written(struct pci_device *p, unsigned reg, unsigned len)
 {
@@ -308,7 +309,7 @@ const struct device_type i440fx_type = {
     .state = &i440fx_state,
 };
 
-/* --- Host side: ports and address space -------------------------------------------------------------------------------- */
+/* --- Host side: ports and address space --------------------------------------------------------------------------- */
 
 /*
  * Where PCI shows through RAM but nobody answers, there must be something all the same: a hole in what lies above would

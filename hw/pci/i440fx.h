@@ -1,8 +1,8 @@
 /*
  * Intel 82441FX (i440FX): the host bridge with its bus pci.0, PAM shadowing and SMRAM.
  *
- * The board: makes machine.ram and maps it at 0 with priority 0 in machine.memory_root; then adds i440fx_host_type to the
- * system bus. Whatever no RAM covers is the PCI address space. VM lock.
+ * The board: makes machine.ram and maps it at 0 with priority 0 in machine.memory_root; then adds i440fx_host_type to
+ * the system bus. Whatever no RAM covers is the PCI address space. VM lock.
  */
 #ifndef HW_PCI_I440FX_H
 #define HW_PCI_I440FX_H

@@ -40,7 +40,7 @@ void pci_config_init(struct pci_device *p, unsigned reg, uint32_t value, unsigne
     put_le(p->wmask + reg, wmask, len);
 }
 
-/* --- Base address registers ---------------------------------------------------------------------------------------- */
+/* --- Base address registers --------------------------------------------------------------------------------------- */
 
 static bool bar_is_io(const struct pci_device *p, unsigned n)
 {
@@ -152,7 +152,7 @@ static bool init_rom(struct pci_device *p, GError **err)
     return p->rom != NULL;
 }
 
-/* --- Place on the bus ------------------------------------------------------------------------------------------------ */
+/* --- Place on the bus --------------------------------------------------------------------------------------------- */
 
 static bool address_error(const struct pci_device *p, GError **err, const char *why)
 {
@@ -220,7 +220,7 @@ static bool take_address(struct pci_device *p, GError **err)
     return true;
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------------------ */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static void init_header(struct pci_device *p)
 {
@@ -331,7 +331,7 @@ unsigned pci_add_capability(struct pci_device *p, uint8_t id, unsigned len)
     return at;
 }
 
-/* --- Interrupt pin --------------------------------------------------------------------------------------------------- */
+/* --- Interrupt pin ------------------------------------------------------------------------------------------------ */
 
 static void update_intx(struct pci_device *p)
 {
@@ -359,7 +359,7 @@ void pci_set_intx(struct pci_device *p, int level)
     update_intx(p);
 }
 
-/* --- Accesses -------------------------------------------------------------------------------------------------------- */
+/* --- Accesses ----------------------------------------------------------------------------------------------------- */
 
 uint32_t pci_config_read(struct pci_device *p, unsigned reg, unsigned len)
 {

@@ -134,7 +134,9 @@ void pci_fini(struct pci_device *p);
 void pci_reset(struct pci_device *p); /* first pass: config space back to initial, BARs unmapped, INTx low */
 /* Maps BARs anew after config space was loaded. */
 bool pci_post_load(struct pci_device *p, GError **err);
-/* Gives BAR `n` a region of the device's own (RAM or a container), of the size the info tells. Before the guest runs. */
+/*
+ * Gives BAR `n` a region of the device's own (RAM or a container), of the size the info tells. Before the guest runs.
+ */
 void pci_set_bar(struct pci_device *p, unsigned n, struct mem_region *r);
 
 static inline uint16_t pci_word(const struct pci_device *p, unsigned reg)
@@ -157,7 +159,7 @@ void pci_set_intx(struct pci_device *p, int level);
 uint32_t pci_config_read(struct pci_device *p, unsigned reg, unsigned len);
 void pci_config_write(struct pci_device *p, unsigned reg, uint32_t value, unsigned len);
 
-/* --- Bus ------------------------------------------------------------------------------------------------------------ */
+/* --- Bus ---------------------------------------------------------------------------------------------------------- */
 
 /* Embedded in its bridge. */
 struct pci_bus {
@@ -179,7 +181,7 @@ struct pci_bus *pci_bus_of(const struct device *d);
 unsigned pci_swizzle(const struct pci_device *p, unsigned pin);
 void pci_bus_print(const struct pci_bus *b, GString *out); /* `info pci` */
 
-/* --- Configuration mechanism #1: ports 0xcf8 and 0xcfc --------------------------------------------------------------- */
+/* --- Configuration mechanism #1: ports 0xcf8 and 0xcfc ------------------------------------------------------------ */
 
 /* Embedded in its host bridge. */
 struct pci_host {
@@ -196,8 +198,8 @@ void pci_host_init(struct pci_host *h, struct device *owner, struct pci_bus *bus
 void pci_host_fini(struct pci_host *h);
 void pci_host_post_load(struct pci_host *h);
 /*
- * Only dwords at 0xcf8 are CONFADD's; bytes and words there go on to the bus. Who answers them is told here (offset 0 is
- * port 0xcf8): it is no region of its own, as a dword would be cut to pieces by one at 0xcf9.
+ * Only dwords at 0xcf8 are CONFADD's; bytes and words there go on to the bus. Who answers them is told here (offset 0
+ * is port 0xcf8): it is no region of its own, as a dword would be cut to pieces by one at 0xcf9.
  */
 void pci_host_pass_on(struct pci_host *h, const struct mem_ops *ops, void *opaque);
 

@@ -66,7 +66,7 @@ void pci_bus_print(const struct pci_bus *b, GString *out)
     }
 }
 
-/* --- Configuration mechanism #1 ---------------------------------------------------------------------------------------- */
+/* --- Configuration mechanism #1 ----------------------------------------------------------------------------------- */
 
 /* The function that an access selects, if it is one that a function can see. */
 static struct pci_device *config_target(const struct pci_host *h, uint64_t lane, unsigned len)

@@ -1,6 +1,6 @@
 /*
- * Character back ends: option parsing, ring buffer, file, pipe, pty, socket, telnet, multiplexer, queueing, and standard
- * input and output on a terminal of our own, which must be found as it was left.
+ * Character back ends: option parsing, ring buffer, file, pipe, pty, socket, telnet, multiplexer, queueing, and
+ * standard input and output on a terminal of our own, which must be found as it was left.
  */
 #include "hw/backend/chr.h"
 #include "tests/lib/device_test.h"
@@ -171,7 +171,8 @@ static void test_file(void)
     struct machine *m = test_machine_new();
     g_autofree char *path = temp_path("file,with comma"), *log = temp_path("log"), *text = NULL, *logged = NULL;
     g_auto(GStrv) parts = g_strsplit(path, ",", -1);
-    g_autofree char *escaped = g_strjoinv(",,", parts), *option = g_strdup_printf("file,id=f,path=%s,logfile=%s", escaped, log);
+    g_autofree char *escaped = g_strjoinv(",,", parts),
+                    *option = g_strdup_printf("file,id=f,path=%s,logfile=%s", escaped, log);
     struct chr *c = make(m, option);
 
     for (unsigned i = 0; i < 100; i++)
@@ -477,7 +478,7 @@ static void test_mux(void)
     test_machine_free(m);
 }
 
-/* --- stdio, in a child on a terminal of its own ------------------------------------------------------------------------------ */
+/* --- stdio, in a child on a terminal of its own ------------------------------------------------------------------- */
 
 /* Echoes what is typed; q makes it exit, a abort. */
 static void stdio_child(const char *spec)

@@ -20,7 +20,9 @@ static void test_exit(void)
     g_assert_cmpint(m->exit_code, ==, 1);
     g_assert_cmphex(test_inb(m, 0xf4), ==, 0);
 
-    static const struct { const char *name, *value; } bad[] = {{"iosize", "0"}, {"iosize", "65537"}, {"iobase", "0xffff"}};
+    static const struct {
+        const char *name, *value;
+    } bad[] = { { "iosize", "0" }, { "iosize", "65537" }, { "iobase", "0xffff" } };
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         struct device *d = device_new(&isa_debug_exit_type, isa);
         GError *err = NULL;

@@ -1,6 +1,6 @@
 /*
- * Saved state is hostile input: the platform's chips are saved, bits are changed at random, and whatever loading says, the
- * machine must survive being used and reset afterwards. Streams that are cut off must be refused.
+ * Saved state is hostile input: the platform's chips are saved, bits are changed at random, and whatever loading says,
+ * the machine must survive being used and reset afterwards. Streams that are cut off must be refused.
  */
 #include "hw/backend/chr.h"
 #include "hw/char/serial.h"

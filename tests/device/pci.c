@@ -1,4 +1,6 @@
-/* PCI: configuration mechanism #1, write masks, BAR sizing and mapping, ROM BAR, slots, interrupt routing to ISA irqs. */
+/*
+ * PCI: configuration mechanism #1, write masks, BAR sizing and mapping, ROM BAR, slots, interrupt routing to ISA irqs.
+ */
 #include "hw/isa/piix3.h"
 #include "hw/pci/i440fx.h"
 #include "tests/lib/device_test.h"

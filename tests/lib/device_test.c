@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* --- Lines --------------------------------------------------------------------------------------------------------- */
+/* --- Lines -------------------------------------------------------------------------------------------------------- */
 
 static void record(void *opaque, int n, int level)
 {
@@ -26,7 +26,7 @@ void test_line_init(struct test_line *l)
     *l = (struct test_line){.line = {.fn = record, .opaque = l}};
 }
 
-/* --- Machine -------------------------------------------------------------------------------------------------------- */
+/* --- Machine ------------------------------------------------------------------------------------------------------ */
 
 struct machine *test_machine_new(void)
 {
@@ -53,7 +53,7 @@ void test_add_ram(struct machine *m, uint64_t size)
     mem_map(&m->memory_root, 0, r, 0);
 }
 
-/* --- A bare ISA bus -------------------------------------------------------------------------------------------------- */
+/* --- A bare ISA bus ----------------------------------------------------------------------------------------------- */
 
 struct test_bridge {
     struct device dev;
@@ -132,7 +132,7 @@ struct device *test_add(const struct device_type *type, struct bus *bus, ...)
     return d;
 }
 
-/* --- Accesses ---------------------------------------------------------------------------------------------------------- */
+/* --- Accesses ----------------------------------------------------------------------------------------------------- */
 
 uint8_t test_inb(struct machine *m, uint16_t port)
 {
@@ -179,7 +179,7 @@ void test_step(struct machine *m, int64_t ns)
     clock_step(m->clock, ns);
 }
 
-/* --- Saved state --------------------------------------------------------------------------------------------------------- */
+/* --- Saved state -------------------------------------------------------------------------------------------------- */
 
 static GByteArray *save(struct device *d, const char *id)
 {
@@ -212,7 +212,7 @@ void test_state_roundtrip(struct device *d)
     test_state_transfer(d, d);
 }
 
-/* --- Random accesses -------------------------------------------------------------------------------------------------------- */
+/* --- Random accesses ---------------------------------------------------------------------------------------------- */
 
 static uint64_t random_value(GRand *r)
 {
@@ -225,8 +225,8 @@ static uint64_t random_value(GRand *r)
     }
 }
 
-static void poke(struct machine *m, struct address_space *as, struct device *d, uint32_t seed, unsigned n, uint64_t base,
-                 uint64_t len)
+static void poke(struct machine *m, struct address_space *as, struct device *d, uint32_t seed, unsigned n,
+                 uint64_t base, uint64_t len)
 {
     GRand *r = g_rand_new_with_seed(seed);
     unsigned when = g_rand_int_range(r, 0, n);
