@@ -60,7 +60,12 @@
     K("1 GiB page, reserved bit", "movq $0x200083, 0x2008\n invlpg 0x40003000", "mov 0x40003000, %eax", EXC_PF, 9, 0, 0x40003000) \
     K("A and D", "movq $0x300007, 0x3010\n" PTE(8, "7") "mov 0x408000, %eax\n" PTE(9, "7") "mov %eax, 0x409000\n" PTE(10, "5") \
       "mov %cr0, %rax\n", "mov %eax, 0x40a000", EXC_PF, 3, 0, AT(10, 0)) \
-    K("D on a later write", PTE(11, "7") "mov 0x40b000, %eax\n mov %eax, 0x40b000", "nop", NONE, 0, 0, 0)
+    K("D on a later write", PTE(11, "7") "mov 0x40b000, %eax\n mov %eax, 0x40b000", "nop", NONE, 0, 0, 0) \
+    K("a string into what is not there", PTE(2, "7") PTE(3, "0") "mov $0x200000, %esi\n mov $0x402ff0, %edi\n mov $0x20, %ecx", \
+      "rep movsb", EXC_PF, 2, 0, AT(3, 0)) \
+    K("(its registers)", "mov %ecx, 0x7010\n mov %esi, 0x7014\n mov %edi, 0x7018\n mov $0x402ff4, %esi\n mov $0x200000, %edi\n mov $9, %ecx", \
+      "rep movsq", EXC_PF, 0, 0, AT(3, 0)) \
+    K("(its registers, an element across the page end)", "mov %ecx, 0x7020\n mov %esi, 0x7024\n mov %edi, 0x7028", "nop", NONE, 0, 0, 0)
 
 GUEST_CODE(pg, GUEST_ENTER_LONG("pg") FAULT_START("pg") START("pg")
     CASES(FAULT_CODE_K, FAULT_CODE_U) GUEST_EXIT("0")
@@ -75,6 +80,9 @@ static void test_rights(void)
     g_assert_cmphex(guest_peek(g, 0x300000 + 10 * 8, 8), ==, AT(10, 5)); /* the access did not happen */
     g_assert_cmphex(guest_peek(g, 0x300000 + 11 * 8, 8), ==, AT(11, 0x67));
     g_assert_cmphex(guest_peek(g, 0x1000, 8), ==, 0x2027);
+    static const uint32_t string[] = { 0x10, 0x200010, 0x403000, 0, 8, 0x402ffc, 0x200008 };
+    for (unsigned k = 0; k < G_N_ELEMENTS(string); k++)
+        g_assert_cmphex(guest_peek(g, 0x7010 + 4 * k, 4), ==, string[k]);
     guest_free(g);
 }
 
