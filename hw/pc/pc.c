@@ -367,6 +367,11 @@ static void free_board(struct machine *m)
         acpi_tables_free(pc->acpi_tables);
     if (pc->smbios)
         g_byte_array_unref(pc->smbios);
+    /* These are parts of the board; the machine's tree of memory outlives it. */
+    mem_fini(&pc->ram_low);
+    mem_fini(&pc->ram_high);
+    mem_fini(&pc->bios_low);
+    mem_fini(&pc->bios_rom);
     ram_block_free(pc->bios);
     g_free(pc->boot_font);
     g_free(pc->lapics);
