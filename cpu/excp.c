@@ -8,6 +8,7 @@
  */
 #include "cpu/excp.h"
 
+#include "cpu/debug.h"
 #include "cpu/mem.h"
 #include "cpu/seg.h"
 #include "hw/core/log.h"
@@ -87,9 +88,10 @@ void excp_print_chain(const struct cpu *cpu, GString *out)
     }
 }
 
-static bool has_saved_resume_flag(unsigned vector, enum excp_source source)
+/* Not for instruction breakpoints: their handler decides. General detect, the other #DB that is a fault, has DR6.BD. */
+static bool has_saved_resume_flag(const struct cpu *cpu, unsigned vector, enum excp_source source)
 {
-    return source == EXCP_FAULT && vector != EXC_DF;
+    return source == EXCP_FAULT && vector != EXC_DF && (vector != EXC_DB || cpu->dr6 & DR6_BD);
 }
 
 bool excp_take_raised(struct cpu *cpu)
@@ -378,7 +380,7 @@ void cpu_deliver(struct cpu *cpu, enum vector vector, enum excp_source source, b
 {
     struct delivery d = { vector, source, has_error, error, next_rip, cpu->rflags, 0 };
     d.ext = !is_software(&d);
-    if (has_saved_resume_flag(vector, source))
+    if (has_saved_resume_flag(cpu, vector, source))
         d.rflags |= FLAG_RF;
     note_delivery(cpu, &d);
     /* INT n and external interrupts are benign whatever their number: what they meet on the way is no double fault. */

@@ -159,10 +159,10 @@ static void run_one(struct cpu *cpu)
     uint64_t start = cpu->rip;
     cpu->rflags &= ~(uint64_t)FLAG_RF;
     run_block(cpu, b);
-    if (resume && cpu->rip == start && insn_row(b->insns)->attr & (ROW_REP | ROW_REPZ))
+    if (cpu->rip == start && insn_row(b->insns)->attr & (ROW_REP | ROW_REPZ))
         cpu->rflags |= FLAG_RF; /* a string instruction between two elements: its breakpoint has been seen */
-    if (resume)
-        cpu_update_mode(cpu); /* RF is gone: perhaps no more reason to step */
+    if (resume || cpu->rflags & FLAG_RF)
+        cpu_update_mode(cpu); /* stepping may have to begin or to end */
     if (cpu->stepping && !cpu->shadow_mov_ss) {
         cpu->dr6_pending |= DR6_BS;
         cpu_event_set(cpu, CPU_EVENT_TRAP);
