@@ -167,6 +167,9 @@ static void io_bytes(struct cpu *cpu, uint64_t phys, uint8_t *buf, unsigned len,
     /* A device may have changed the memory map: what follows must see it. */
     if (write && __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & CPU_EVENT_MEMMAP)
         cpu_renew_view(cpu);
+    /* Nor may an interrupt that a processor sends to itself, or lets in by its APIC, wait for the end of the block. */
+    if (write && cpu->insn && cpu_due_events(cpu))
+        cpu->stop_at = cpu->insn + 1;
 }
 
 /* Tells who watches this page of RAM; leaves the block if its code is among what is written. */

@@ -411,7 +411,6 @@ OP_FORM_ONE(retf_imm)
 
 static void iret_done(struct cpu *cpu)
 {
-    cpu->nmi_blocked = false;
     cpu_update_mode(cpu);
 }
 
@@ -525,8 +524,10 @@ static void iret_protected(struct cpu *cpu, const struct insn *i)
     iret_done(cpu);
 }
 
+/* NMIs are let in again even if the IRET faults. */
 static void iret_fn(struct cpu *cpu, const struct insn *i)
 {
+    cpu->nmi_blocked = false;
     if (cpu_v86(cpu) && cpu_iopl(cpu) < 3)
         iret_v86_virtual(cpu, i);
     else if (real_or_v86(cpu))

@@ -73,6 +73,16 @@ static void save_old(struct cpu *cpu, uint32_t eip, uint32_t eflags)
         mem_store_system(cpu, base + TSS16_SEGS + 2 * k, cpu->seg[k].selector, 2);
 }
 
+/* Both ends of what save_old() writes, so that it cannot fault midway. */
+static void probe_old(struct cpu *cpu)
+{
+    bool wide = cpu->seg[SEG_TR].attr & 8u << SEG_TYPE_SHIFT;
+    uint64_t first = cpu->seg[SEG_TR].base + (wide ? TSS32_EIP : TSS16_IP);
+    uint64_t last = cpu->seg[SEG_TR].base + (wide ? TSS32_LDT - 4 : TSS16_LDT - 2);
+    mem_store_system(cpu, first, mem_load_system(cpu, first, 2), 2);
+    mem_store_system(cpu, last, mem_load_system(cpu, last, 2), 2);
+}
+
 /* Faults of the new task: #TS with the selector, or what the segment's kind asks for. */
 static _Noreturn void raise_ts(struct cpu *cpu, uint16_t selector, unsigned ext)
 {
@@ -177,6 +187,7 @@ void task_switch(struct cpu *cpu, uint16_t selector, struct desc *d, enum task_c
         read_tss32(cpu, base, &t);
     else
         read_tss16(cpu, base, &t);
+    probe_old(cpu);
     uint32_t saved_flags = link_tasks(cpu, d, base, cause, &t.eflags);
     save_old(cpu, next_rip, saved_flags);
 

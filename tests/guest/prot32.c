@@ -66,7 +66,7 @@ struct row {
     "mov 32(%esp), %eax\n mov %eax, 20(%ebx)\n mov 36(%esp), %eax\n mov %eax, 24(%ebx)\n mov %cr2, %eax\n mov %eax, 28(%ebx)\n" \
     "incl 32(%ebx)\n str %eax\n mov %eax, 36(%ebx)\n lea 20(%esp), %eax\n mov %eax, 40(%ebx)\n" \
     "mov $0x10, %eax\n mov %eax, %es\n mov %eax, %ss\n mov %eax, %fs\n mov %eax, %gs\n mov 0x6014, %esp\n push $2\n popf\n jmp *0x6008\n" \
-    "p32_gate: mov 8(%esp), %eax\n mov %eax, 0x6030\n mov 12(%esp), %eax\n mov %eax, 0x6034\n int $0x91\n" \
+    "p32_gate: mov $0x10, %eax\n mov %eax, %ds\n mov 8(%esp), %eax\n mov %eax, 0x6030\n mov 12(%esp), %eax\n mov %eax, 0x6034\n int $0x91\n" \
     "p32_idtr: .word 0x7ff\n .long 0x5000\n"
 
 #define LDS_(sel) "mov $" sel ", %eax"
