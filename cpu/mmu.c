@@ -281,7 +281,7 @@ static void check_alignment(struct cpu *cpu, uint64_t addr, unsigned size)
 {
     if (G_LIKELY(cpu->tlb != &cpu->tlbs->none || !(addr & (size - 1))))
         return;
-    if (cpu_in_64(cpu) && !(cpu_is_canonical(cpu, addr) && cpu_is_canonical(cpu, addr + size - 1)))
+    if (cpu_in_64(cpu) && !cpu_is_canonical(cpu, addr))
         return;
     cpu_raise_error(cpu, EXC_AC, 0);
 }

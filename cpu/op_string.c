@@ -90,10 +90,10 @@ static uint8_t *string_span(struct cpu *cpu, const struct insn *i, unsigned seg,
     return mem_host_span(cpu, addr, bytes, write, seg);
 }
 
-/* Single steps and data breakpoints want one element at a time; backward runs are not worth a fast path. */
+/* Single steps and alignment checks want one element at a time; backward runs are not worth a fast path. */
 static inline bool string_fast(const struct cpu *cpu)
 {
-    return !(cpu->rflags & (FLAG_DF | FLAG_TF));
+    return !(cpu->rflags & (FLAG_DF | FLAG_TF)) && !(cpu->rflags & FLAG_AC && cpu->cpl == 3);
 }
 
 /*

@@ -47,11 +47,12 @@ VEC_INLINE uint64_t word_of_16(uint16_t n0, uint16_t n1, uint16_t n2, uint16_t n
 /* Linear address of the memory operand; #GP(0) if the row asks for alignment and there is none. */
 VEC_INLINE uint64_t vec_linear(struct cpu *cpu, const struct insn *i, unsigned bytes, bool write)
 {
-    uint64_t addr = insn_linear(cpu, i, bytes, write);
+    uint64_t ea = insn_ea(cpu, i);
 
-    if (bytes >= 16 && G_UNLIKELY(addr & (bytes - 1)) && insn_row(i)->attr & ROW_ALIGN)
+    /* Before the segment's limit, which may be #SS. */
+    if (bytes >= 16 && G_UNLIKELY((cpu->seg[i->seg].base + ea) & (bytes - 1)) && insn_row(i)->attr & ROW_ALIGN)
         cpu_raise_gp0(cpu);
-    return addr;
+    return seg_linear(cpu, i->seg, ea, bytes, write);
 }
 
 /* Words as they lie in guest memory, to host numbers or back. */

@@ -131,6 +131,9 @@ void oracle_gen_init(struct oracle_gen *g, uint64_t seed, enum oracle_mode mode)
 bool oracle_row_usable(const struct insn_row *row, enum oracle_mode mode, const char **why);
 /* An instance of the row; false: none this time (it decodes to another row, or its address would not be safe). */
 bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c);
+/* An instance with a wrong bit or a prefix too many: another instruction, one that we do not know, or none this time. */
+enum oracle_mutant { ORACLE_MUTANT_NONE, ORACLE_MUTANT_VALID, ORACLE_MUTANT_INVALID };
+enum oracle_mutant oracle_gen_mutant(struct oracle_gen *g, unsigned row, struct oracle_case *c);
 /* Linear address of its ModRM operand. */
 uint64_t oracle_operand(const struct oracle_case *c);
 uint64_t oracle_random(struct oracle_gen *g);

@@ -503,17 +503,16 @@ static void poke_operand(struct oracle_gen *g, uint64_t addr)
     }
 }
 
-static bool decode_case(const struct oracle_gen *g, struct oracle_case *c, unsigned row, const struct encoder *e)
+static enum decode_result decode_case(const struct oracle_gen *g, struct oracle_case *c, const struct encoder *e)
 {
     struct decode_mode mode = { .code_size = oracle_code_size(g->mode),
                                 .stack32 = !c->stack16,
                                 .protected_mode = true };
 
     memcpy(c->code, e->b, 16);
-    if (decode_insn(c->code, 15, mode, &c->insn) != DECODE_OK || c->insn.row != row)
-        return false;
-    c->len = c->insn.len;
-    return c->insn.seg != SEG_FS;
+    enum decode_result r = decode_insn(c->code, 15, mode, &c->insn);
+    c->len = r == DECODE_OK ? c->insn.len : 15;
+    return r;
 }
 
 /* With a 16-bit stack the host loses the upper half of ESP on the way in: nothing may read it but as SP. */
@@ -526,17 +525,20 @@ static bool shows_stack_pointer(const struct oracle_case *c)
     return (!(i->flags & INSN_MEM) && i->rm == R_RSP) || IS_ONE_OF(op, &op_enter, &op_pusha);
 }
 
-bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_case *c)
+static void begin_case(struct oracle_gen *g, struct oracle_case *c)
 {
-    const struct insn_row *row = &insn_rows[row_index];
-    struct encoder e;
-
     if (++g->memory_age % 64 == 0)
         oracle_fill_memory(g);
-    encode(g, row, &e);
     *c = (struct oracle_case){ .mode = g->mode, .memory = g->memory };
     c->stack16 = oracle_segmented(g->mode) && oracle_percent(g, 30);
-    if (!decode_case(g, c, row_index, &e) || (c->stack16 && shows_stack_pointer(c)))
+}
+
+/* Registers and memory for a decoded instruction. */
+static bool finish_case(struct oracle_gen *g, struct oracle_case *c, struct encoder *e)
+{
+    const struct insn_row *row = insn_row(&c->insn);
+
+    if (c->insn.seg == SEG_FS || (c->stack16 && shows_stack_pointer(c)))
         return false;
     oracle_fill_regs(g, &c->in);
     unsigned code_at = oracle_percent(g, 5) ? ORACLE_PAGE - 1 - oracle_below(g, c->len) : 64 + oracle_below(g, 64);
@@ -547,7 +549,7 @@ bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_cas
     c->step = row->end == END_JUMP || row->end == END_INDIRECT;
     shape_before(g, c);
     if (c->insn.flags & INSN_MEM && (row->attr & ROW_MODRM || has_method(row, METHOD_O))) {
-        aim(g, c, &e, operand_address(g, c, wants_alignment(row)));
+        aim(g, c, e, operand_address(g, c, wants_alignment(row)));
         uint64_t addr = oracle_operand(c);
         if (!reach_is_safe(g, c, addr))
             return false;
@@ -561,4 +563,51 @@ bool oracle_gen_case(struct oracle_gen *g, unsigned row_index, struct oracle_cas
             c->in = saved; /* the address depends on what was to be shaped */
     }
     return true;
+}
+
+bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c)
+{
+    struct encoder e;
+
+    begin_case(g, c);
+    encode(g, &insn_rows[row], &e);
+    return decode_case(g, c, &e) == DECODE_OK && c->insn.row == row && finish_case(g, c, &e);
+}
+
+/* One more prefix, or a wrong bit in prefixes, opcode or ModRM. */
+static void mutate(struct oracle_gen *g, struct encoder *e)
+{
+    static const uint8_t prefixes[] = { 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x41, 0x48, 0x66, 0xf2, 0xf3 };
+
+    e->disp_at = 0;
+    if (oracle_percent(g, 40)) {
+        memmove(e->b + 1, e->b, sizeof e->b - 1);
+        e->b[0] = prefixes[oracle_below(g, sizeof prefixes)];
+    } else {
+        e->b[oracle_below(g, MIN(e->n, 6))] ^= (uint8_t)(1u << oracle_below(g, 8));
+    }
+}
+
+/* They are stepped on the host: if it sees a shorter instruction, it must not go on with what is behind that. */
+enum oracle_mutant oracle_gen_mutant(struct oracle_gen *g, unsigned row, struct oracle_case *c)
+{
+    struct encoder e;
+    const char *why;
+
+    begin_case(g, c);
+    encode(g, &insn_rows[row], &e);
+    mutate(g, &e);
+    if (decode_case(g, c, &e) == DECODE_OK) {
+        if (!oracle_row_usable(insn_row(&c->insn), g->mode, &why) || !finish_case(g, c, &e))
+            return ORACLE_MUTANT_NONE;
+        /* but not what traps half-way, or shows TF */
+        c->step |= !(c->insn.flags & (INSN_REP | INSN_REPNE) || insn_row(&c->insn)->attr & ROW_VSIB ||
+                     insn_row(&c->insn)->op == &op_pushf);
+        return ORACLE_MUTANT_VALID;
+    }
+    c->insn = (struct insn){ .len = c->len, .base = R_ZERO, .index = R_ZERO };
+    c->step = true;
+    oracle_fill_regs(g, &c->in);
+    c->in.rip = 64 + (oracle_segmented(g->mode) ? 0 : ORACLE_CODE);
+    return ORACLE_MUTANT_INVALID;
 }
