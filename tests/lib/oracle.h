@@ -36,7 +36,7 @@ static inline enum oracle_page oracle_page_kind(unsigned page)
     return kinds[page];
 }
 
-/* What a user program sees of the processor. x87 as in FXSAVE: st[] by stack position, tag bits by physical register. */
+/* What a user program sees of the processor. x87 as in FXSAVE: st[] by stack position, tags by physical register. */
 struct oracle_regs {
     uint64_t r[16];
     uint64_t rip, rflags;
@@ -131,7 +131,7 @@ void oracle_gen_init(struct oracle_gen *g, uint64_t seed, enum oracle_mode mode)
 bool oracle_row_usable(const struct insn_row *row, enum oracle_mode mode, const char **why);
 /* An instance of the row; false: none this time (it decodes to another row, or its address would not be safe). */
 bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c);
-/* An instance with a wrong bit or a prefix too many: another instruction, one that we do not know, or none this time. */
+/* An instance with a wrong bit or a prefix too many: some instruction, one that we do not know, or none this time. */
 enum oracle_mutant { ORACLE_MUTANT_NONE, ORACLE_MUTANT_VALID, ORACLE_MUTANT_INVALID };
 enum oracle_mutant oracle_gen_mutant(struct oracle_gen *g, unsigned row, struct oracle_case *c);
 /* Linear address of its ModRM operand. */

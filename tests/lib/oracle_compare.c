@@ -73,8 +73,9 @@ static void compare_vectors(struct differ *d, const struct oracle_case *c, const
 static bool is_approximate(const struct insn_row *row)
 {
     const struct op *op = row->op;
-    return !float80_exact_math && (op == &op_f2xm1 || op == &op_fyl2x || op == &op_fyl2xp1 || op == &op_fptan || op == &op_fpatan ||
-                                   op == &op_fsin || op == &op_fcos || op == &op_fsincos);
+    return !float80_exact_math &&
+           (op == &op_f2xm1 || op == &op_fyl2x || op == &op_fyl2xp1 || op == &op_fptan || op == &op_fpatan ||
+            op == &op_fsin || op == &op_fcos || op == &op_fsincos);
 }
 
 static void compare_fpu(struct differ *d, const struct oracle_case *c, const struct oracle_outcome *native,

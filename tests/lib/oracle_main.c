@@ -156,7 +156,8 @@ static void test_mutants(struct run *r, unsigned count)
             printf("\n");
         }
     }
-    printf("# %u mutants are instructions, %u differ; %u are none, of which the host knows %u\n", valid, bad, invalid, known);
+    printf("# %u mutants are instructions, %u differ; %u are none, of which the host knows %u\n", valid, bad, invalid,
+           known);
     result(r, bad == 0, "wrong encodings are decoded as the host does");
 }
 
