@@ -2,8 +2,8 @@
  * The test program behind tests/insn/native*.c: random instances of every usable row, host against interpreter; then
  * the proof that the comparison notices handlers that are wrong.
  *
- * From the environment: SEED (a number, or `random`; printed; the same seed gives the same instances), COUNT instances, ROW=name for one
- * operation only (add_store, vpaddb ...), STRICT=1 to compare undefined flags too,
+ * From the environment: SEED (a number, or `random`; printed; the same seed gives the same instances), COUNT instances,
+ * ROW=name for one operation only (add_store, vpaddb ...), STRICT=1 to compare undefined flags too,
  * VERBOSE=1 to print encodings that the host knows and we do not.
  */
 #include "cpu/ops.h"
@@ -274,7 +274,8 @@ int oracle_main(enum oracle_mode mode)
 {
     g_autoptr(GString) why = g_string_new(NULL);
     const char *seed_text = getenv("SEED"), *count_text = getenv("COUNT");
-    uint64_t seed = !seed_text ? 15 : !strcmp(seed_text, "random") ? (uint64_t)time(NULL) : g_ascii_strtoull(seed_text, NULL, 0);
+    bool random = seed_text && !strcmp(seed_text, "random");
+    uint64_t seed = random ? (uint64_t)time(NULL) : seed_text ? g_ascii_strtoull(seed_text, NULL, 0) : 15;
     unsigned count = mode == ORACLE_64 ? 1000000 : 300000;
 
     if (count_text)
