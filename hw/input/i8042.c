@@ -294,7 +294,7 @@ static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
         refill(s);
         break;
     case CMD_WRITE_RAM: set_mode(s, byte); break;
-    default: s->ram[command - CMD_WRITE_RAM] = byte; break;
+    default: s->ram[command % RAM_SIZE] = byte; break; /* within bounds even after a refused load */
     }
 }
 
