@@ -2,7 +2,7 @@
 """Debian's kernels boot with a busybox initramfs to their first line and power off, with one and with four processors."""
 import os, re, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
-from guest import Failure, Guest, Tap, fetch, temp_initramfs
+from guest import SCALE, Failure, Guest, Tap, fetch, temp_initramfs
 
 INIT = """#!/bin/busybox sh
 export PATH=/bin
@@ -46,7 +46,8 @@ def boot(suite, arch, package, cpus):
 
 
 tap = Tap()
-for name, suite, arch, package in KERNELS:
-    for cpus in (1, 4):
+for n, (name, suite, arch, package) in enumerate(KERNELS):
+    # In slow builds each kernel boots once.
+    for cpus in (1, 4) if SCALE == 1 else ((4, 1)[n % 2],):
         tap.run('%s, -smp %d' % (name, cpus), boot, suite, arch, package, cpus)
 tap.done()

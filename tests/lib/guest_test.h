@@ -31,7 +31,8 @@ void guest_free(struct guest *g);
 void guest_load(struct guest *g, uint64_t addr, const void *start, const void *end);
 uint64_t guest_peek(struct guest *g, uint64_t addr, unsigned size);
 void guest_poke(struct guest *g, uint64_t addr, uint64_t value, unsigned size);
-/* Processor 0 starts in real mode at 0000:addr. Runs to the end, at most `seconds`; returns g->result. */
+/* Processor 0 starts in real mode at 0000:addr. Runs to the end, at most `seconds` times TIME_SCALE of the environment;
+ * returns g->result. */
 int guest_run(struct guest *g, uint16_t addr, unsigned seconds);
 /* The usual whole test: loads at 0x7c00, runs, requires success and this output. */
 void guest_expect(const void *start, const void *end, const char *output);
