@@ -24,7 +24,6 @@ enum {
     HDR_HEAP_END = 0x224,
     HDR_CMDLINE = 0x228,
     HDR_INITRD_MAX = 0x22c,
-    HDR_ALIGNMENT = 0x230,
     HDR_RELOCATABLE = 0x234,
     HDR_XLOADFLAGS = 0x236,
     HDR_CMDLINE_SIZE = 0x238,
@@ -73,15 +72,8 @@ static bool place_kernel(struct pc *pc, struct boot_image *b, unsigned version, 
     b->load_addr = BOOT_KERNEL_MIN;
     if (version >= 0x20a) {
         init_size = MAX(get(b, HDR_INIT_SIZE, 4), payload);
-        uint64_t align = get(b, HDR_ALIGNMENT, 4);
-        if (get(b, HDR_RELOCATABLE, 1)) {
-            b->load_addr = MAX(get(b, HDR_PREF_ADDRESS, 8), BOOT_KERNEL_MIN);
-            /* Little memory: as low as it can be. */
-            if (b->load_addr + init_size > pc->ram_below_4g && align && align <= 1 << 24)
-                b->load_addr = (BOOT_KERNEL_MIN + align - 1) & ~(align - 1);
-        } else {
-            b->load_addr = MAX(get(b, HDR_CODE32_START, 4), BOOT_KERNEL_MIN);
-        }
+        b->load_addr = get(b, HDR_RELOCATABLE, 1) ? get(b, HDR_PREF_ADDRESS, 8) : get(b, HDR_CODE32_START, 4);
+        b->load_addr = MAX(b->load_addr, BOOT_KERNEL_MIN);
     }
     if (b->load_addr > UINT32_MAX || b->load_addr + init_size > pc->ram_below_4g) {
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
