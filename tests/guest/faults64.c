@@ -92,7 +92,7 @@ GUEST_CODE(f64, GUEST_ENTER_LONG("f64") FAULT_START("f64")
     "f64_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0x00af9b000000ffff, 0x000093000000ffff\n"
     ".quad 0x00cff3000000ffff, 0x00affb000000ffff, 0x0000890040000067, 0\n"
     ".quad 0x00cf13000000ffff, 0x00af1b000000ffff\n"
-    ".word f64_called - base + 0x7c00, 0x20, 0xec00, 0\n .quad 0\n"
+    ".word f64_called - \\base + 0x7c00, 0x20, 0xec00, 0\n .quad 0\n"
     ".quad 0x00cf91000000ffff, 0x00009b000000ffff\n"
     "f64_gdt_end:\n"
     "f64_gdtr: .word f64_gdt_end - f64_gdt - 1\n .long " ORG("f64_gdt") "\n")

@@ -20,7 +20,7 @@
     name "_idtr: .word 0x7ff\n .long 0x5000\n"
 /* Runs the instruction and requires this vector (0: none), error code and CR2. */
 #define TRY(insn, vector, error, cr2, code) \
-    "movl $0, 0x6000\n movl $0, 0x6008\n movl $2f - base + 0x7c00, 0x600c\n " insn "\n 2: cmpl $" vector ", 0x6008\n jne 3f\n" \
+    "movl $0, 0x6000\n movl $0, 0x6008\n movl $2f - \\base + 0x7c00, 0x600c\n " insn "\n 2: cmpl $" vector ", 0x6008\n jne 3f\n" \
     "cmpl $0, 0x6008\n je 4f\n cmpl $" error ", 0x6000\n jne 3f\n cmpl $14, 0x6008\n jne 4f\n cmpl $" cr2 ", 0x6004\n je 4f\n" \
     "3: mov $" code ", %al\n out %al, $0xf4\n 4:\n"
 #define IS(what, value, code) "cmpl $" value ", " what "\n je 1f\n mov $" code ", %al\n out %al, $0xf4\n 1:\n"

@@ -11,7 +11,7 @@
 
 /* Case: SETUP at CPL 0, then INSN; U runs INSN at CPL 3 with EFLAGS from 0x6010. */
 #define CODE(to_user, setup, insn) \
-    setup "\n addl $64, 0x6000\n movl $771f - base + 0x7c00, 0x6008\n movl $770f - base + 0x7c00, 0x600c\n mov %esp, 0x6014\n" to_user \
+    setup "\n addl $64, 0x6000\n movl $771f - \\base + 0x7c00, 0x6008\n movl $770f - \\base + 0x7c00, 0x600c\n mov %esp, 0x6014\n" to_user \
           "770: " insn "\n 771:\n"
 #define CODE_K(name, setup, insn, ...) CODE("", setup, insn)
 #define CODE_U(name, setup, insn, ...) \
@@ -38,11 +38,11 @@ struct row {
     ".balign 8\n p32_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0, 0x000093000000ffff\n" \
     ".quad 0x00cff3000000ffff, 0x00cffb000000ffff, 0x0000890040000097, 0x00cf9f000000ffff, 0x00cf13000000ffff\n" \
     ".quad 0x0040970000000fff\n" \
-    ".word p32_gate - base + 0x7c00, 8, 0xec02, 0\n" \
+    ".word p32_gate - \\base + 0x7c00, 8, 0xec02, 0\n" \
     ".quad 0x0040930200000fff, 0x0000890041000067, 0x0000e50000700000, 0x0000820043000017, 0x000081004200002b\n" \
     ".quad 0x00cf99000000ffff, 0x0000890044000066, 0x00cf1b000000ffff\n" \
     ".word 0, 0xa0, 0xec00, 0\n .quad 0x00cfbb000000ffff\n .word 0, 0xb1, 0xec00, 0\n .quad 0x00cf33000000ffff\n" \
-    "p32_gdt_end:\n p32_gdtr: .word p32_gdt_end - p32_gdt - 1\n .long p32_gdt - base + 0x7c00\n"
+    "p32_gdt_end:\n p32_gdtr: .word p32_gdt_end - p32_gdt - 1\n .long p32_gdt - \\base + 0x7c00\n"
 
 #define ENTER32 \
     "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %sp\n" \

@@ -22,7 +22,7 @@
 /* Fails with this code unless equal. */
 #define IS(what, value, code) "cmpl $" value ", " what "\n je 1f\n mov $" code ", %al\n out %al, $0xf4\n 1:\n"
 #define IS_FLAG(mask, want, code) "pushf\n andl $" mask ", (%esp)\n cmpl $" want ", (%esp)\n je 1f\n mov $" code ", %al\n out %al, $0xf4\n 1: add $4, %esp\n"
-#define BUSY(label, offset, want, code) "movzbl " label "_gdt - base + 0x7c00 + " offset " + 5, %eax\n" IS("%eax", want, code)
+#define BUSY(label, offset, want, code) "movzbl " label "_gdt - \\base + 0x7c00 + " offset " + 5, %eax\n" IS("%eax", want, code)
 #define TSS2(eip, eflags) \
     "movl $" eip ", 0x4120\n movl $" eflags ", 0x4124\n movl $0xa1, 0x4128\n movl $0xc1, 0x412c\n movl $0x6c00, 0x4138\n" \
     "movl $0x10, 0x4148\n movl $8, 0x414c\n movl $0x10, 0x4150\n movl $0x10, 0x4154\n movl $0, 0x4158\n movl $0, 0x415c\n" \
@@ -54,7 +54,7 @@ GUEST_CODE(tasks, START32("tasks")
     "sldt %eax\n" IS("%eax", "0x50", "24") BUSY("tasks", "0x20", "0x8b", "25") BUSY("tasks", "0x28", "0x8b", "26")
     "movl $1, 0x6000\n iret\n movl $2, 0x6000\n iret\n"
     "task_jmp: movl $3, 0x6000\n" IS_FLAG("0x4000", "0", "27") BUSY("tasks", "0x20", "0x89", "28") "ljmp $0x20, $0\n"
-    "task_gp: pop %eax\n mov %eax, 0x6004\n movl $4, 0x6000\n" IS("%esp", "0x6c00", "29") "mov 0x4020, %eax\n" IS("%eax", "2b - base + 0x7c00", "30")
+    "task_gp: pop %eax\n mov %eax, 0x6004\n movl $4, 0x6000\n" IS("%esp", "0x6c00", "29") "mov 0x4020, %eax\n" IS("%eax", "2b - \\base + 0x7c00", "30")
     "movl $" ORG("task_after_gp") ", 0x4020\n iret\n"
     "task16: movl $5, 0x6000\n" IS("%eax", "0xffff7777", "31") "iret\n"
     "task_t: " IS("0x6000", "6", "32") "movl $7, 0x6000\n iret\n"

@@ -38,14 +38,15 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds);
 void guest_expect(const void *start, const void *end, const char *output);
 
 /*
- * Code between name_start and name_end, assembled as 16-bit code for address 0x7c00 (use ORG(label) for absolute addresses).
+ * Code between name_start and name_end, assembled as 16-bit code for address 0x7c00 (use ORG(label) for absolute addresses;
+ * in the code, \base stands for name_start).
  */
 #define GUEST_CODE(name, ...) \
     extern const char name##_start[], name##_end[]; \
-    __asm__(".pushsection .rodata\n.balign 16\n" #name "_start:\n.code16\n.set base, " #name "_start\n" __VA_ARGS__ \
-            "\n" #name "_end:\n.code64\n.popsection\n");
+    __asm__(".pushsection .rodata\n.balign 16\n" #name "_start:\n.code16\n.irp base, " #name "_start\n" __VA_ARGS__ \
+            "\n.endr\n" #name "_end:\n.code64\n.popsection\n");
 /* Absolute address of a label of the guest. */
-#define ORG(label) "(" label " - base + 0x7c00)"
+#define ORG(label) "(" label " - \\base + 0x7c00)"
 
 /* Ends the run; prints a character. In any mode. */
 #define GUEST_EXIT(code) "mov $" code ", %al\n out %al, $0xf4\n 99: jmp 99b\n"

@@ -15,7 +15,7 @@ const struct oracle_segment oracle_segments[ORACLE_SEGMENTS] = {
     /* from the middle of page 1 to 64 KiB */
     [EXTRA] = { ORACLE_DATA + 16, ORACLE_PAGE + 0x7ff, SELECTOR(EXTRA), .expand_down = true },
     [STACK32] = { ORACLE_DATA + 0x100, 0xffff, SELECTOR(STACK32), .big = true },
-    [STACK16] = { ORACLE_DATA + 0x100, 0xffff, SELECTOR(STACK16) },
+    [STACK16] = { ORACLE_DATA + 0x100, 0xffff, SELECTOR(STACK16), .big = false },
     [READ_ONLY] = { ORACLE_DATA + ORACLE_PAGE, 0x3fff, SELECTOR(READ_ONLY), .read_only = true },
 };
 
