@@ -457,7 +457,7 @@ static void shape_before(struct oracle_gen *g, struct oracle_case *c)
         shape_gather(g, c);
 }
 
-/* Bit strings and gathers reach beyond the operand's address. */
+/* Bit strings and gathers reach beyond the operand's address; others use the stack, whose pointer may be the base. */
 static bool reach_is_safe(const struct oracle_gen *g, const struct oracle_case *c, uint64_t addr)
 {
     const struct insn_row *row = insn_row(&c->insn);
@@ -470,6 +470,8 @@ static bool reach_is_safe(const struct oracle_gen *g, const struct oracle_case *
             offset = (int32_t)offset;
         return is_safe(g, addr + (uint64_t)(offset >> 3));
     }
+    if (IS_ONE_OF(row->op, &op_push, &op_pop, &op_call_near, &op_call_far))
+        return is_safe(g, c->in.r[R_RSP]);
     if (row->attr & ROW_VSIB) {
         /* index elements were shaped, unless base register and the rest undid it */
         return is_safe(g, addr + 16384) && is_safe(g, addr - 16384);
