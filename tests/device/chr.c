@@ -516,6 +516,16 @@ static void expect_text(int fd, const char *text)
     }
 }
 
+/* nohup(1) and background jobs leave signals ignored, which a back end respects; and a child that hangs must not hang us. */
+static void default_signals(void)
+{
+    static const int signals[] = {SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGTERM};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
+        signal(signals[i], SIG_DFL);
+    alarm(60);
+}
+
 /* Runs the child, types, optionally sends a signal; the terminal must be as before in the end. */
 static void stdio_case(const char *spec, const char *typed, const char *answer, int sent, int want_status)
 {
@@ -529,7 +539,7 @@ static void stdio_case(const char *spec, const char *typed, const char *answer, 
         close(master);
         setsid();
         login_tty(slave);
-        signal(SIGABRT, SIG_DFL);
+        default_signals();
         stdio_child(spec);
     }
     expect_text(master, "ready");
