@@ -516,7 +516,7 @@ static void expect_text(int fd, const char *text)
     }
 }
 
-/* nohup(1) and background jobs leave signals ignored, which a back end respects; and a child that hangs must not hang us. */
+/* Signals may be ignored where the test starts (nohup), and back ends respect that. A child that hangs must end, too. */
 static void default_signals(void)
 {
     static const int signals[] = {SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGTERM};
