@@ -267,7 +267,6 @@ OPTION(echr)
 
 OPTION(dump_screen)
 {
-    g_free(o->boot_order);
     g_free(o->screen_file);
     o->screen_file = g_strdup(arg);
     return true;

@@ -1,4 +1,4 @@
-/* The parser of option arguments, and the nearest name to a mistyped one. */
+/* The parser of option arguments, the nearest name to a mistyped one, and the command line as a whole. */
 #include "ui/options.h"
 #include "ui/opts.h"
 
@@ -74,6 +74,19 @@ static void test_nearest(void)
     g_assert_null(nearest_name("completely-different", name));
 }
 
+/* What one option has stored stays when another comes. */
+static void test_command_line(void)
+{
+    char *argv[] = { "trapeze", "-boot", "order=dc", "-dump-screen", "old", "-dump-screen", "new", "-m", "1G" };
+    struct options o;
+    options_init(&o);
+    g_assert_true(options_parse(&o, G_N_ELEMENTS(argv), argv, NULL));
+    g_assert_cmpstr(o.pc.boot_order, ==, "dc");
+    g_assert_cmpstr(o.screen_file, ==, "new");
+    g_assert_cmpuint(o.pc.ram_size, ==, UINT64_C(1) << 30);
+    options_clear(&o);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -81,5 +94,6 @@ int main(int argc, char **argv)
     g_test_add_func("/opts/sizes", test_sizes);
     g_test_add_func("/opts/numbers", test_numbers);
     g_test_add_func("/opts/nearest", test_nearest);
+    g_test_add_func("/opts/command_line", test_command_line);
     return g_test_run();
 }
