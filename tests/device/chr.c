@@ -516,7 +516,10 @@ static void expect_text(int fd, const char *text)
     }
 }
 
-/* Signals may be ignored where the test starts (nohup), and back ends respect that. A child that hangs must end, too. */
+/*
+ * Signals may be ignored where the test starts (nohup, a job in the background), and the back end respects that. The alarm
+ * ends a child that hangs.
+ */
 static void default_signals(void)
 {
     static const int signals[] = {SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGTERM};
