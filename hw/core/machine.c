@@ -154,10 +154,9 @@ static void save_device(struct device *d, void *opaque)
 
 static uint64_t ram_in_use(const struct ram_block *b)
 {
-    static const uint8_t zeros[PAGE_SIZE];
     uint64_t n = 0;
     for (uint64_t at = 0; b && at < b->size; at += PAGE_SIZE)
-        n += memcmp(b->host + at, zeros, PAGE_SIZE) ? PAGE_SIZE : 0;
+        n += ram_page_is_zero(b, at) ? 0 : PAGE_SIZE;
     return n;
 }
 

@@ -67,6 +67,13 @@ static inline bool ram_watched(const struct ram_block *b, uint64_t offset)
  * which case vCPUs may hold TLB entries that write without asking: the caller makes them drop these.
  */
 bool ram_watch(struct ram_block *b, uint64_t offset, uint64_t len, enum dirty_client client);
+/* True if the page at `offset` holds nothing but zeros. */
+bool ram_page_is_zero(const struct ram_block *b, uint64_t offset);
+/*
+ * Zeroes whole pages and tells clients. Pages that are zero already are not written, so that memory which nobody has touched
+ * stays untouched on the host.
+ */
+void ram_clear(struct ram_block *b, uint64_t offset, uint64_t len);
 /*
  * Returns and clears the client's dirty bit of the page, and watches the page again; if true, vCPUs may hold TLB entries
  * that write without asking, as after ram_watch().

@@ -124,6 +124,23 @@ void ram_note_write(struct ram_block *b, uint64_t offset, uint64_t len)
     }
 }
 
+bool ram_page_is_zero(const struct ram_block *b, uint64_t offset)
+{
+    const uint8_t *p = b->host + (offset & PAGE_MASK);
+    return p[0] == 0 && memcmp(p, p + 1, PAGE_SIZE - 1) == 0;
+}
+
+void ram_clear(struct ram_block *b, uint64_t offset, uint64_t len)
+{
+    g_assert(((offset | len) & ~PAGE_MASK) == 0 && offset <= b->size && len <= b->size - offset);
+    for (uint64_t at = offset; at < offset + len; at += PAGE_SIZE) {
+        if (!ram_page_is_zero(b, at)) {
+            memset(b->host + at, 0, PAGE_SIZE);
+            ram_note_write(b, at, PAGE_SIZE);
+        }
+    }
+}
+
 bool ram_watch(struct ram_block *b, uint64_t offset, uint64_t len, enum dirty_client client)
 {
     if (len == 0)

@@ -59,22 +59,17 @@ static void set_number(uint8_t *p, enum state_type t, uint64_t v)
     }
 }
 
-static bool page_is_zero(const uint8_t *p)
-{
-    return p[0] == 0 && memcmp(p, p + 1, PAGE_SIZE - 1) == 0;
-}
-
 static void save_ram(GByteArray *out, const struct ram_block *b)
 {
     uint64_t pages = b->size >> PAGE_BITS;
     put(out, b->size, 8);
     for (uint64_t page = 0; page < pages;) {
-        if (page_is_zero(b->host + (page << PAGE_BITS))) {
+        if (ram_page_is_zero(b, page << PAGE_BITS)) {
             page++;
             continue;
         }
         uint64_t first = page;
-        while (page < pages && page - first < 1024 && !page_is_zero(b->host + (page << PAGE_BITS)))
+        while (page < pages && page - first < 1024 && !ram_page_is_zero(b, page << PAGE_BITS))
             page++;
         put(out, first, 8);
         put(out, page - first, 8);
@@ -166,16 +161,6 @@ static bool lfail(const struct loader *l, const char *field, const char *why)
     return fail(l->table, l->instance_id, l->err, text);
 }
 
-/* Zeroes pages that are not zero yet, so that untouched memory stays untouched on the host. */
-static void clear_pages(struct ram_block *b, uint64_t first, uint64_t behind)
-{
-    for (uint64_t page = first; page < behind; page++) {
-        uint8_t *p = b->host + (page << PAGE_BITS);
-        if (!page_is_zero(p))
-            memset(p, 0, PAGE_SIZE);
-    }
-}
-
 static bool load_ram(struct loader *l, const char *name, struct ram_block *b)
 {
     uint64_t size, first, count, next = 0, pages = b->size >> PAGE_BITS;
@@ -193,11 +178,11 @@ static bool load_ram(struct loader *l, const char *name, struct ram_block *b)
             return lfail(l, name, "has pages out of order or behind the end of memory");
         if (!(data = take(&l->in, count << PAGE_BITS)))
             return lfail(l, name, "is cut off");
-        clear_pages(b, next, first);
+        ram_clear(b, next << PAGE_BITS, (first - next) << PAGE_BITS);
         memcpy(b->host + (first << PAGE_BITS), data, count << PAGE_BITS);
         next = first + count;
     }
-    clear_pages(b, next, pages);
+    ram_clear(b, next << PAGE_BITS, (pages - next) << PAGE_BITS);
     ram_note_write(b, 0, b->size);
     return true;
 }

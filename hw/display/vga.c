@@ -231,18 +231,6 @@ void vga_fini(struct vga *s)
     mem_fini(&s->window);
 }
 
-/* As after power-on, so that nothing of the last run shows. Pages that nobody has touched stay so on the host. */
-static void clear_memory(struct ram_block *vram)
-{
-    for (uint64_t at = 0; at < vram->size; at += PAGE_SIZE) {
-        uint8_t *page = vram->host + at;
-        if (page[0] || memcmp(page, page + 1, PAGE_SIZE - 1)) {
-            memset(page, 0, PAGE_SIZE);
-            ram_note_write(vram, at, PAGE_SIZE);
-        }
-    }
-}
-
 void vga_reset(struct vga *s)
 {
     s->sr_index = s->gr_index = s->cr_index = s->ar_index = 0;
@@ -259,7 +247,7 @@ void vga_reset(struct vga *s)
     memset(s->palette, 0, sizeof(s->palette));
     memset(s->latch, 0, sizeof(s->latch));
     vga_vbe_reset(s);
-    clear_memory(s->vram);
+    ram_clear(s->vram, 0, s->vram->size); /* as after power-on, so that nothing of the last run shows */
 }
 
 const struct state_field vga_fields[] = {

@@ -619,6 +619,25 @@ static void test_dirty(void)
     world_free(w);
 }
 
+static void test_clear(void)
+{
+    struct ram_block *b = ram_block_new("ram", 4 * PAGE_SIZE, NULL, NULL);
+    b->host[PAGE_SIZE] = 1;
+    b->host[3 * PAGE_SIZE - 1] = 1;
+    b->host[4 * PAGE_SIZE - 1] = 1;
+    g_assert_true(ram_page_is_zero(b, 17));
+    g_assert_false(ram_page_is_zero(b, PAGE_SIZE));
+    g_assert_false(ram_page_is_zero(b, 2 * PAGE_SIZE));
+    ram_watch(b, 0, b->size, DIRTY_CODE);
+    ram_clear(b, 0, 3 * PAGE_SIZE);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_true(ram_page_is_zero(b, i * PAGE_SIZE));
+        g_assert_cmpuint(b->code_gen[i], ==, i ? 1 : 0); /* the first was zero: not written */
+    }
+    g_assert_false(ram_page_is_zero(b, 3 * PAGE_SIZE));
+    ram_block_free(b);
+}
+
 static void test_mem_path(void)
 {
     GError *err = NULL;
@@ -668,6 +687,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/reentry", test_reentry);
     g_test_add_func("/memory/rom-device", test_rom_device);
     g_test_add_func("/memory/dirty", test_dirty);
+    g_test_add_func("/memory/clear", test_clear);
     g_test_add_func("/memory/mem-path", test_mem_path);
     g_test_add_func("/memory/print", test_print);
     return g_test_run();
