@@ -14,7 +14,10 @@ class Terminal:
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
         self.text = ''
-        self.p = subprocess.Popen(args, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True)
+        # The sanitizers' own handlers of crashes would be there first.
+        own = {name: os.environ.get(name, '') + ':handle_segv=0:handle_sigbus=0' for name in ('ASAN_OPTIONS', 'TSAN_OPTIONS')}
+        self.p = subprocess.Popen(args, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,
+                                  env={**os.environ, **own})
 
     def __enter__(self):
         return self
