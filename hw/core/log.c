@@ -168,6 +168,7 @@ void log_unimp_once(uint64_t key, const char *who, const char *fmt, ...)
     static uint64_t logged[256];
     if (!log_on(LOG_UNIMP))
         return;
+    key ^= (uint64_t)g_str_hash(who) << 32;
     uint64_t *slot = &logged[(key ^ key >> 8 ^ key >> 16 ^ key >> 32) % G_N_ELEMENTS(logged)];
     if (__atomic_exchange_n(slot, ~key, __ATOMIC_RELAXED) == ~key)
         return;

@@ -36,7 +36,7 @@ void log_line(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* Under -d guest_errors; at most 100 a second, then a line that counts the rest. `who` names the chip. */
 void log_guest_error(const char *who, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void log_unimp(const char *who, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-/* The same, once for each key (an address, an MSR); a key is told apart by who uses it. */
+/* The same, once for each key of a chip (an address, an MSR); now and then again, as memory for keys is bounded. */
 void log_unimp_once(uint64_t key, const char *who, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
 #endif

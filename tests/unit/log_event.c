@@ -63,6 +63,7 @@ static void test_file(void)
     log_guest_error("chip", "quiet");
     for (uint64_t i = 0; i < 30; i++)
         log_unimp_once(0x12340000 + i % 3, "chip", "key %d", (int)(i % 3));
+    log_unimp_once(0x12340000, "other", "key 0"); /* another's key of that number */
     log_set_items("guest_errors", &err);
     for (int i = 0; i < 1000; i++)
         log_guest_error("chip", "line %d", i);
@@ -72,6 +73,7 @@ static void test_file(void)
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
     g_assert_cmpuint(count(text, "quiet"), ==, 0);
     g_assert_cmpuint(count(text, "not modelled: chip: key 2\n"), ==, 1);
+    g_assert_cmpuint(count(text, "not modelled: other: key 0\n"), ==, 1);
     g_assert_nonnull(strstr(text, "guest error: chip: line 0\n"));
     g_assert_cmpuint(count(text, "chip: line"), >=, 100);
     g_assert_cmpuint(count(text, "chip: line"), <=, 200); /* a second may end in between */
