@@ -174,10 +174,9 @@ void mem_range_write(const struct flat_range *r, uint64_t addr, uint64_t value, 
     }
     uint64_t offset = addr - r->start;
     if (r->host && !r->read_only) {
-        struct ram_block *b = r->region->ram;
         ram_store(r->host + offset, value, size);
         /* After the store: who asks again in between sees the new bytes, or is told again. */
-        ram_note_write(b, r->region->ram_offset + r->offset + offset, size);
+        ram_note_write(r->region->ram, flat_range_ram_offset(r, addr), size);
     } else if (r->region->ops) {
         io_write(r->region, r->offset + offset, value, size);
     }
@@ -245,9 +244,7 @@ static void read_device(const struct flat_range *r, uint64_t addr, uint8_t *to, 
 {
     while (len) {
         unsigned n = aligned_piece(addr, len, 4);
-        uint64_t v = mem_range_read(r, addr, n);
-        for (unsigned i = 0; i < n; i++)
-            to[i] = (uint8_t)(v >> (8 * i));
+        ram_store(to, mem_range_read(r, addr, n), n);
         addr += n;
         to += n;
         len -= n;
@@ -258,10 +255,7 @@ static void write_device(const struct flat_range *r, uint64_t addr, const uint8_
 {
     while (len) {
         unsigned n = aligned_piece(addr, len, 4);
-        uint64_t v = 0;
-        for (unsigned i = 0; i < n; i++)
-            v |= (uint64_t)from[i] << (8 * i);
-        mem_range_write(r, addr, v, n);
+        mem_range_write(r, addr, ram_load(from, n), n);
         addr += n;
         from += n;
         len -= n;
@@ -309,7 +303,7 @@ bool address_space_write(struct address_space *as, uint64_t addr, const void *bu
             ok = false;
         } else if (r->host && !r->read_only) {
             ram_copy(r->host + (addr - r->start), from, n);
-            ram_note_write(r->region->ram, r->region->ram_offset + r->offset + (addr - r->start), n);
+            ram_note_write(r->region->ram, flat_range_ram_offset(r, addr), n);
         } else if (r->region->ops) {
             write_device(r, addr, from, n);
         } else {
@@ -331,6 +325,6 @@ uint8_t *address_space_ram(struct address_space *as, uint64_t addr, uint64_t *le
         return NULL;
     *len = stretch(as->view, r, addr, *len);
     if (write)
-        ram_note_write(r->region->ram, r->region->ram_offset + r->offset + (addr - r->start), *len);
+        ram_note_write(r->region->ram, flat_range_ram_offset(r, addr), *len);
     return r->host + (addr - r->start);
 }

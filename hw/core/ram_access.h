@@ -3,7 +3,8 @@
  *
  * Several vCPUs and devices use the same RAM at the same time, with no more order than the guest itself keeps: that is the
  * guest's memory model, not a mistake of ours. So ThreadSanitizer is told not to look at these functions, and at nothing else.
- * Aligned accesses of 1, 2, 4 and 8 bytes are single host accesses. Values are host-endian; RAM is little-endian.
+ * Aligned accesses of 1, 2, 4 and 8 bytes are single host accesses. Values are host-endian; RAM is little-endian. They serve
+ * for little-endian bytes in memory of our own, too.
  */
 #ifndef HW_CORE_RAM_ACCESS_H
 #define HW_CORE_RAM_ACCESS_H
@@ -27,9 +28,9 @@
     for (size_t ram_k = 0; ram_k < (len); ram_k++) \
         ((volatile uint8_t *)(p))[ram_k] = (v)
 #else
-#define RAM_FILL(p, v, len) memset(p, v, len)
 #define RAM_ACCESS static G_ALWAYS_INLINE inline
 #define RAM_COPY(to, from, len) memmove(to, from, len)
+#define RAM_FILL(p, v, len) memset(p, v, len)
 #endif
 
 RAM_ACCESS uint8_t ram_load8(const void *p)

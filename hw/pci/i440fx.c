@@ -94,8 +94,8 @@ static void prepare_write_only(struct i440fx_pam *pam)
 
     mem_fini(r);
     if (below && below->host && below->last >= pam->base + pam->size - 1) {
-        uint64_t offset = below->region->ram_offset + below->offset + (pam->base - below->start);
-        mem_init_rom(r, &pam->bridge->pci.dev, "pam-write-only", below->region->ram, offset, pam->size);
+        mem_init_rom(r, &pam->bridge->pci.dev, "pam-write-only", below->region->ram,
+                     flat_range_ram_offset(below, pam->base), pam->size);
         r->ops = &pam_write_only_ops;
         r->opaque = pam;
     } else {
