@@ -15,8 +15,6 @@
 #define NS_PER_SECOND INT64_C(1000000000)
 
 struct clock; /* one per machine: machine.clock */
-struct state_writer;
-struct state_reader;
 
 /* A new clock stands still at 0: clock_start() when the machine begins to run. */
 struct clock *clock_new(bool stepped);

@@ -77,20 +77,24 @@ struct device {
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
+/* Owned by `owner`, or by the caller if that is NULL. bus_free() frees the devices on it, too. */
 struct bus *bus_new(struct machine *m, struct device *owner, const char *kind, const char *name);
 void bus_free(struct bus *b);
 /* The first bus of that kind (name NULL) or that name below `b`, or NULL. */
 struct bus *bus_find(struct bus *b, const char *kind, const char *name);
 
-/* Never fails; properties have their initial values. */
+/* Never fails; properties have their initial values. The bus owns it from now on. */
 struct device *device_new(const struct device_type *type, struct bus *bus);
+/* From text, "id" among them; before realize. */
 bool device_set_prop(struct device *d, const char *name, const char *value, GError **err);
+/* On failure it is left as it was, to be freed. */
 bool device_realize(struct device *d, GError **err);
 void device_free(struct device *d);
-/* device_new + realize for boards whose devices cannot fail for a user's reason. */
+/* device_new + realize with initial values; *out (may be NULL) is lent. Nothing is left on failure. */
 bool device_add(const struct device_type *type, struct bus *bus, struct device **out, GError **err);
 /* "/pci.0/PIIX3/isa.0/isa-serial[1]": stable over runs; the instance id of saved state. Caller frees. */
 char *device_path(const struct device *d);
+/* By id, at or below that bus; NULL if there is none. */
 struct device *device_find(struct bus *root, const char *id);
 /* Depth first, devices before those on their child buses, in order of creation. */
 void bus_walk(struct bus *b, void (*fn)(struct device *d, void *opaque), void *opaque);

@@ -28,7 +28,7 @@ enum event_kind {
 };
 
 struct event {
-    int64_t time; /* virtual ns */
+    int64_t time; /* virtual ns, 0 if the producer has no clock */
     uint16_t vcpu;
     uint8_t engine;
     uint8_t kind; /* enum event_kind */
@@ -49,9 +49,10 @@ static inline bool event_wanted(enum event_kind kind)
 
 typedef void event_fn(void *opaque, const struct event *e); /* on the producer's thread; must not block */
 
+/* `kinds`: 1 << enum event_kind for each. Main loop; not from within an event_fn. */
 void event_subscribe(uint32_t kinds, event_fn *fn, void *opaque);
 void event_unsubscribe(event_fn *fn, void *opaque);
-void event_emit(const struct event *e); /* fills time if 0 is given and the producer's clock is unknown: leaves it 0 */
+void event_emit(const struct event *e); /* to all who subscribed to its kind; any thread */
 const char *event_kind_name(enum event_kind kind);
 
 #endif

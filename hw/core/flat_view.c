@@ -6,13 +6,10 @@
  */
 #include "hw/core/flat_view.h"
 
-#include "hw/core/vm_lock.h"
-
 #include <string.h>
 
 /* Regions are at most 2^52 bytes, so that signed positions of aliases' bases cannot overflow within this depth. */
 #define MAX_DEPTH 64
-
 
 /* Index of the first range that ends at or behind addr. */
 static guint first_behind(const GArray *ranges, uint64_t addr)

@@ -3,7 +3,7 @@
  * snapshots, migration, `info device` and the test "save, load, save gives equal bytes".
  *
  * Format per section: name, instance, version, then fields in table order, little-endian, fixed width by type. Loading
- * checks name, version and length, and fails with a sentence rather than accept what it does not know.
+ * checks name, version and length, and fails with a sentence rather than accept what it does not know. VM lock, vCPUs paused.
  */
 #ifndef HW_CORE_STATE_H
 #define HW_CORE_STATE_H
@@ -19,11 +19,11 @@ enum state_type {
     STATE_U8,
     STATE_U16,
     STATE_U32,
-    STATE_U64,  /* also int64_t and enum-free time stamps */
-    STATE_BYTES, /* uint8_t array of `count` bytes */
-    STATE_TIMER, /* struct timer: its deadline; armed again on load */
+    STATE_U64,    /* also int64_t */
+    STATE_BYTES,  /* uint8_t array of `count` bytes */
+    STATE_TIMER,  /* struct timer: its deadline; armed again on load */
     STATE_STRUCT, /* nested: `fields`, `stride` bytes each, `count` times */
-    STATE_RAM,   /* struct ram_block *: the contents */
+    STATE_RAM,    /* struct ram_block *: the contents */
 };
 
 struct state_field {
