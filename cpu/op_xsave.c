@@ -9,6 +9,7 @@
 
 #include "cpu/op_form.h"
 #include "cpu/x87.h"
+#include "hw/core/ram_access.h"
 
 #define MXCSR_MASK 0x0000ffffu
 #define MXCSR_INIT 0x1f80u
@@ -25,45 +26,6 @@
 #define HEADER_XSTATE_BV 0
 #define HEADER_XCOMP_BV 8
 
-static void put16(uint8_t *p, uint16_t v)
-{
-    v = GUINT16_TO_LE(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    v = GUINT32_TO_LE(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    v = GUINT64_TO_LE(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return GUINT16_FROM_LE(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return GUINT32_FROM_LE(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return GUINT64_FROM_LE(v);
-}
-
 /* Outside 64-bit mode the instructions neither see nor change registers 8 to 15. */
 static unsigned vector_count(const struct cpu *cpu)
 {
@@ -78,18 +40,18 @@ static void put_x87(const struct cpu *cpu, uint8_t *area, bool wide)
     const struct fpu *fpu = &cpu->fpu;
     memset(area, 0, FX_MXCSR);
     memset(area + FX_ST, 0, FX_XMM - FX_ST);
-    put16(area, fpu->cw);
-    put16(area + 2, x87_status(fpu));
+    ram_store16(area, fpu->cw);
+    ram_store16(area + 2, x87_status(fpu));
     area[4] = fpu->tag_valid;
-    put16(area + 6, fpu->opcode);
+    ram_store16(area + 6, fpu->opcode);
     if (wide) {
-        put64(area + 8, fpu->ip);
-        put64(area + 16, fpu->dp);
+        ram_store64(area + 8, fpu->ip);
+        ram_store64(area + 16, fpu->dp);
     } else {
-        put32(area + 8, (uint32_t)fpu->ip);
-        put16(area + 12, x87_saved_cs(cpu));
-        put32(area + 16, (uint32_t)fpu->dp);
-        put16(area + 20, x87_saved_ds(cpu));
+        ram_store32(area + 8, (uint32_t)fpu->ip);
+        ram_store16(area + 12, x87_saved_cs(cpu));
+        ram_store32(area + 16, (uint32_t)fpu->dp);
+        ram_store16(area + 20, x87_saved_ds(cpu));
     }
     for (unsigned n = 0; n < 8; n++)
         x87_pack(area + FX_ST + 16 * n, fpu->st[(fpu->top + n) & 7]);
@@ -99,14 +61,14 @@ static void get_x87(struct cpu *cpu, const uint8_t *area, bool wide)
 {
     struct fpu *fpu = &cpu->fpu;
     uint16_t before = fpu->sw;
-    x87_set_control(fpu, get16(area));
-    x87_set_status(fpu, get16(area + 2));
+    x87_set_control(fpu, ram_load16(area));
+    x87_set_status(fpu, ram_load16(area + 2));
     fpu->tag_valid = area[4];
-    fpu->opcode = get16(area + 6) & 0x7ff;
-    fpu->ip = wide ? get64(area + 8) : get32(area + 8);
-    fpu->dp = wide ? get64(area + 16) : get32(area + 16);
-    fpu->cs = wide ? 0 : get16(area + 12);
-    fpu->ds = wide ? 0 : get16(area + 20);
+    fpu->opcode = ram_load16(area + 6) & 0x7ff;
+    fpu->ip = wide ? ram_load64(area + 8) : ram_load32(area + 8);
+    fpu->dp = wide ? ram_load64(area + 16) : ram_load32(area + 16);
+    fpu->cs = wide ? 0 : ram_load16(area + 12);
+    fpu->ds = wide ? 0 : ram_load16(area + 20);
     for (unsigned n = 0; n < 8; n++)
         fpu->st[(fpu->top + n) & 7] = x87_unpack(area + FX_ST + 16 * n);
     x87_settle(cpu, before);
@@ -122,24 +84,24 @@ static void init_x87(struct cpu *cpu)
 
 static void put_mxcsr(const struct cpu *cpu, uint8_t *area)
 {
-    put32(area + FX_MXCSR, cpu->mxcsr);
-    put32(area + FX_MXCSR_MASK, MXCSR_MASK);
+    ram_store32(area + FX_MXCSR, cpu->mxcsr);
+    ram_store32(area + FX_MXCSR_MASK, MXCSR_MASK);
 }
 
 /* 128-bit half `half` of each vector register. */
 static void put_vectors(const struct cpu *cpu, uint8_t *out, unsigned half)
 {
     for (unsigned n = 0; n < vector_count(cpu); n++) {
-        put64(out + 16 * n, cpu->v[n].u64[2 * half]);
-        put64(out + 16 * n + 8, cpu->v[n].u64[2 * half + 1]);
+        ram_store64(out + 16 * n, cpu->v[n].u64[2 * half]);
+        ram_store64(out + 16 * n + 8, cpu->v[n].u64[2 * half + 1]);
     }
 }
 
 static void get_vectors(struct cpu *cpu, const uint8_t *in, unsigned half)
 {
     for (unsigned n = 0; n < vector_count(cpu); n++) {
-        cpu->v[n].u64[2 * half] = get64(in + 16 * n);
-        cpu->v[n].u64[2 * half + 1] = get64(in + 16 * n + 8);
+        cpu->v[n].u64[2 * half] = ram_load64(in + 16 * n);
+        cpu->v[n].u64[2 * half + 1] = ram_load64(in + 16 * n + 8);
     }
 }
 
@@ -193,7 +155,7 @@ static void fxrstor_fn(struct cpu *cpu, const struct insn *i)
 {
     uint8_t area[XSAVE_LEGACY_SIZE];
     mem_read_bytes(cpu, aligned_linear(cpu, i, sizeof area, 16, false), area, sizeof area, i->seg);
-    uint32_t mxcsr = get32(area + FX_MXCSR);
+    uint32_t mxcsr = ram_load32(area + FX_MXCSR);
     if (cpu->cr4 & CR4_OSFXSR) {
         if (mxcsr & ~MXCSR_MASK)
             cpu_raise_gp0(cpu);
@@ -299,7 +261,7 @@ static void save_components(const struct xsave_area *x, uint64_t components, boo
         area_write(x, XSAVE_AVX_OFFSET, area, 16 * vector_count(cpu));
     }
     if (components & XCR0_PKRU) {
-        put64(area, cpu->pkru);
+        ram_store64(area, cpu->pkru);
         area_write(x, pkru_offset(x->format), area, XSAVE_PKRU_SIZE);
     }
 }
@@ -314,7 +276,7 @@ static inline void save_standard(struct cpu *cpu, const struct insn *i, bool opt
     uint8_t header[8];
     mem_probe_write(cpu, x.address, size, i->seg);
     area_read(&x, XSAVE_LEGACY_SIZE, header, sizeof header);
-    put64(header, (get64(header) & ~wanted) | (wanted & used));
+    ram_store64(header, (ram_load64(header) & ~wanted) | (wanted & used));
     save_components(&x, written, wanted & (XCR0_SSE | XCR0_AVX), i->flags & INSN_W);
     area_write(&x, XSAVE_LEGACY_SIZE, header, sizeof header);
 }
@@ -328,8 +290,8 @@ static void save_compacted(struct cpu *cpu, const struct insn *i)
     struct xsave_area x = { cpu, aligned_linear(cpu, i, size, 64, true), i->seg, wanted | XCOMP_COMPACTED };
     uint8_t header[16];
     mem_probe_write(cpu, x.address, size, i->seg);
-    put64(header + HEADER_XSTATE_BV, written);
-    put64(header + HEADER_XCOMP_BV, x.format);
+    ram_store64(header + HEADER_XSTATE_BV, written);
+    ram_store64(header + HEADER_XCOMP_BV, x.format);
     save_components(&x, written, written & XCR0_SSE, i->flags & INSN_W);
     area_write(&x, XSAVE_LEGACY_SIZE, header, sizeof header);
 }
@@ -373,8 +335,8 @@ static uint64_t check_header(struct xsave_area *x, bool compacted_only)
     struct cpu *cpu = x->cpu;
     uint8_t header[XSAVE_HEADER_SIZE];
     area_read(x, XSAVE_LEGACY_SIZE, header, sizeof header);
-    uint64_t state = get64(header + HEADER_XSTATE_BV);
-    x->format = get64(header + HEADER_XCOMP_BV);
+    uint64_t state = ram_load64(header + HEADER_XSTATE_BV);
+    x->format = ram_load64(header + HEADER_XCOMP_BV);
     unsigned checked = sizeof header;
     uint64_t allowed = cpu->xcr0;
     if (x->format & XCOMP_COMPACTED) {
@@ -403,10 +365,10 @@ static void read_components(const struct xsave_area *x, struct restore *r, uint6
     }
     /* The standard format has MXCSR whether or not it has vectors. */
     bool mxcsr = x->format ? present & XCR0_SSE : wanted & (XCR0_SSE | XCR0_AVX);
-    put32(r->legacy + FX_MXCSR, wanted & XCR0_SSE ? MXCSR_INIT : x->cpu->mxcsr);
+    ram_store32(r->legacy + FX_MXCSR, wanted & XCR0_SSE ? MXCSR_INIT : x->cpu->mxcsr);
     if (mxcsr)
         area_read(x, FX_MXCSR, r->legacy + FX_MXCSR, 4);
-    if (get32(r->legacy + FX_MXCSR) & ~MXCSR_MASK)
+    if (ram_load32(r->legacy + FX_MXCSR) & ~MXCSR_MASK)
         cpu_raise_gp0(x->cpu);
     if (present & XCR0_SSE)
         area_read(x, FX_XMM, r->legacy + FX_XMM, vectors);
@@ -430,7 +392,7 @@ static void restore(struct cpu *cpu, const struct insn *i, bool compacted_only)
         get_x87(cpu, r.legacy, i->flags & INSN_W);
     else if (absent & XCR0_X87)
         init_x87(cpu);
-    cpu->mxcsr = get32(r.legacy + FX_MXCSR);
+    cpu->mxcsr = ram_load32(r.legacy + FX_MXCSR);
     if (present & XCR0_SSE)
         get_vectors(cpu, r.legacy + FX_XMM, 0);
     else if (absent & XCR0_SSE)
@@ -440,7 +402,7 @@ static void restore(struct cpu *cpu, const struct insn *i, bool compacted_only)
     else if (absent & XCR0_AVX)
         init_vectors(cpu, 1);
     if (wanted & XCR0_PKRU)
-        set_pkru(cpu, present & XCR0_PKRU ? get32(r.pkru) : 0);
+        set_pkru(cpu, present & XCR0_PKRU ? ram_load32(r.pkru) : 0);
 }
 
 static void xrstor_fn(struct cpu *cpu, const struct insn *i)

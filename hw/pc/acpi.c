@@ -9,6 +9,7 @@
  */
 #include "hw/pc/acpi.h"
 
+#include "hw/core/ram_access.h"
 #include "hw/isa/piix4_pm.h"
 #include "hw/irq/apic_bus.h"
 #include "hw/irq/ioapic.h"
@@ -112,19 +113,6 @@ static void put_zeros(GByteArray *b, unsigned count)
         put(b, 0, 1);
 }
 
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return GUINT32_FROM_LE(v);
-}
-
-static void set32(uint8_t *p, uint32_t v)
-{
-    v = GUINT32_TO_LE(v);
-    memcpy(p, &v, sizeof v);
-}
-
 /* Starts a table; its length and checksum follow in table_end(). Returns its offset. */
 static uint32_t table_begin(struct acpi_tables *t, const char *signature, uint8_t revision)
 {
@@ -147,7 +135,7 @@ static uint32_t table_begin(struct acpi_tables *t, const char *signature, uint8_
 static void table_end(struct acpi_tables *t, uint32_t start)
 {
     uint32_t length = t->tables->len - start;
-    set32(t->tables->data + start + 4, length);
+    ram_store32(t->tables->data + start + 4, length);
     loader_add_checksum(t, TABLES_FILE, start + HEADER_CHECKSUM, start, length);
 }
 
@@ -212,7 +200,7 @@ static void set_named_dword(struct acpi_tables *t, uint32_t start, const char *n
     uint8_t pattern[6] = { AML_NAME, name[0], name[1], name[2], name[3], AML_DWORD };
     for (uint32_t at = start; at + 10 <= t->tables->len; at++) {
         if (memcmp(t->tables->data + at, pattern, sizeof pattern) == 0) {
-            set32(t->tables->data + at + sizeof pattern, value);
+            ram_store32(t->tables->data + at + sizeof pattern, value);
             return;
         }
     }
@@ -473,7 +461,7 @@ void acpi_tables_link(const struct acpi_tables *t, uint32_t tables_addr, GByteAr
         uint8_t *file = strcmp(c.allocate.file, RSDP_FILE) == 0 ? (*rsdp)->data : (*tables)->data;
         if (GUINT32_FROM_LE(c.command) == LOADER_ADD_POINTER) {
             uint8_t *pointer = file + GUINT32_FROM_LE(c.pointer.offset);
-            set32(pointer, get32(pointer) + tables_addr);
+            ram_store32(pointer, ram_load32(pointer) + tables_addr);
         } else if (GUINT32_FROM_LE(c.command) == LOADER_ADD_CHECKSUM) {
             const uint8_t *p = file + GUINT32_FROM_LE(c.checksum.start);
             uint8_t sum = 0;
