@@ -36,6 +36,14 @@ void boot_write_value(struct pc *pc, uint64_t addr, uint64_t value, unsigned siz
     boot_write(pc, addr, &le, size);
 }
 
+uint64_t boot_get(const struct boot_image *b, uint64_t offset, unsigned size)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < size; i++)
+        v |= (uint64_t)b->data[offset + i] << (8 * i);
+    return v;
+}
+
 unsigned boot_memory_map(const struct pc *pc, struct pc_e820 map[8])
 {
     unsigned n = 0;
@@ -116,7 +124,7 @@ static void write_tables(struct pc *pc)
         g_byte_array_unref(rsdp);
         g_byte_array_unref(tables);
     }
-    uint8_t anchor[31];
+    uint8_t anchor[SMBIOS_ENTRY_SIZE];
     smbios_entry_point(anchor, BOOT_SMBIOS_TABLES, pc->smbios->len, pc->smbios_count, pc->smbios_largest);
     boot_write(pc, BOOT_SMBIOS, anchor, sizeof anchor);
     boot_write(pc, BOOT_SMBIOS_TABLES, pc->smbios->data, pc->smbios->len);

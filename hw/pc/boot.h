@@ -54,6 +54,8 @@ struct boot_image {
 bool linux_boot_probe(struct pc *pc, struct boot_image *b, GError **err);
 bool elf_boot_probe(struct pc *pc, struct boot_image *b, GError **err); /* PVH, multiboot */
 
+/* A little-endian number of the kernel file, which the caller knows to reach that far. */
+uint64_t boot_get(const struct boot_image *b, uint64_t offset, unsigned size);
 /* The memory map that firmware would tell, at most 8 entries. */
 unsigned boot_memory_map(const struct pc *pc, struct pc_e820 map[8]);
 void boot_write(struct pc *pc, uint64_t addr, const void *data, size_t len);

@@ -32,14 +32,6 @@ struct segment_load {
     uint64_t addr, file_offset, file_size, memory_size;
 };
 
-static uint64_t get(const struct boot_image *b, uint64_t offset, unsigned size)
-{
-    uint64_t v = 0;
-    for (unsigned i = 0; i < size; i++)
-        v |= (uint64_t)b->data[offset + i] << (8 * i);
-    return v;
-}
-
 static bool fail(GError **err, const char *sentence)
 {
     g_set_error_literal(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, sentence);
@@ -65,7 +57,7 @@ static bool is_64(const struct boot_image *b)
 
 static unsigned program_headers(const struct boot_image *b)
 {
-    return get(b, is_64(b) ? offsetof(Elf64_Ehdr, e_phnum) : offsetof(Elf32_Ehdr, e_phnum), 2);
+    return boot_get(b, is_64(b) ? offsetof(Elf64_Ehdr, e_phnum) : offsetof(Elf32_Ehdr, e_phnum), 2);
 }
 
 /* False if the file ends before. */
@@ -74,23 +66,23 @@ static bool program_header(const struct boot_image *b, unsigned n, struct progra
     bool wide = is_64(b);
     if (wide && b->size < sizeof(Elf64_Ehdr))
         return false;
-    uint64_t table = wide ? get(b, offsetof(Elf64_Ehdr, e_phoff), 8) : get(b, offsetof(Elf32_Ehdr, e_phoff), 4);
-    uint64_t entry = get(b, wide ? offsetof(Elf64_Ehdr, e_phentsize) : offsetof(Elf32_Ehdr, e_phentsize), 2);
+    uint64_t table = boot_get(b, wide ? offsetof(Elf64_Ehdr, e_phoff) : offsetof(Elf32_Ehdr, e_phoff), wide ? 8 : 4);
+    uint64_t entry = boot_get(b, wide ? offsetof(Elf64_Ehdr, e_phentsize) : offsetof(Elf32_Ehdr, e_phentsize), 2);
     if (entry < (wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) || table > b->size || n * entry > b->size - table ||
         entry > b->size - table - n * entry)
         return false;
     uint64_t at = table + n * entry;
-    p->type = get(b, at, 4);
+    p->type = boot_get(b, at, 4);
     if (wide) {
-        p->offset = get(b, at + offsetof(Elf64_Phdr, p_offset), 8);
-        p->paddr = get(b, at + offsetof(Elf64_Phdr, p_paddr), 8);
-        p->file_size = get(b, at + offsetof(Elf64_Phdr, p_filesz), 8);
-        p->memory_size = get(b, at + offsetof(Elf64_Phdr, p_memsz), 8);
+        p->offset = boot_get(b, at + offsetof(Elf64_Phdr, p_offset), 8);
+        p->paddr = boot_get(b, at + offsetof(Elf64_Phdr, p_paddr), 8);
+        p->file_size = boot_get(b, at + offsetof(Elf64_Phdr, p_filesz), 8);
+        p->memory_size = boot_get(b, at + offsetof(Elf64_Phdr, p_memsz), 8);
     } else {
-        p->offset = get(b, at + offsetof(Elf32_Phdr, p_offset), 4);
-        p->paddr = get(b, at + offsetof(Elf32_Phdr, p_paddr), 4);
-        p->file_size = get(b, at + offsetof(Elf32_Phdr, p_filesz), 4);
-        p->memory_size = get(b, at + offsetof(Elf32_Phdr, p_memsz), 4);
+        p->offset = boot_get(b, at + offsetof(Elf32_Phdr, p_offset), 4);
+        p->paddr = boot_get(b, at + offsetof(Elf32_Phdr, p_paddr), 4);
+        p->file_size = boot_get(b, at + offsetof(Elf32_Phdr, p_filesz), 4);
+        p->memory_size = boot_get(b, at + offsetof(Elf32_Phdr, p_memsz), 4);
     }
     return p->offset <= b->size && p->file_size <= b->size - p->offset;
 }
@@ -104,11 +96,12 @@ static uint32_t pvh_entry(const struct boot_image *b)
             continue;
         uint64_t at = p.offset, end = p.offset + p.file_size;
         while (end - at >= 12) {
-            uint64_t name = (get(b, at, 4) + 3) & ~UINT64_C(3), desc = (get(b, at + 4, 4) + 3) & ~UINT64_C(3);
+            uint64_t name = (boot_get(b, at, 4) + 3) & ~UINT64_C(3), desc = (boot_get(b, at + 4, 4) + 3) & ~UINT64_C(3);
             if (name > end - at - 12 || desc > end - at - 12 - name)
                 break;
-            if (get(b, at + 8, 4) == NOTE_PHYS32_ENTRY && name == 4 && memcmp(b->data + at + 12, "Xen", 4) == 0 && desc >= 4)
-                return get(b, at + 12 + name, 4);
+            if (boot_get(b, at + 8, 4) == NOTE_PHYS32_ENTRY && name == 4 && memcmp(b->data + at + 12, "Xen", 4) == 0 &&
+                desc >= 4)
+                return boot_get(b, at + 12 + name, 4);
             at += 12 + name + desc;
         }
     }
@@ -268,8 +261,8 @@ static void start_multiboot(struct pc *pc, struct boot_image *b)
 static int64_t find_multiboot(const struct boot_image *b)
 {
     for (uint64_t at = 0; at + 12 <= MIN(b->size, MULTIBOOT_SEARCH); at += 4)
-        if (get(b, at, 4) == MULTIBOOT_MAGIC &&
-            (uint32_t)(get(b, at, 4) + get(b, at + 4, 4) + get(b, at + 8, 4)) == 0)
+        if (boot_get(b, at, 4) == MULTIBOOT_MAGIC &&
+            (uint32_t)(boot_get(b, at, 4) + boot_get(b, at + 4, 4) + boot_get(b, at + 8, 4)) == 0)
             return at;
     return -1;
 }
@@ -279,8 +272,8 @@ static bool add_header_loads(struct pc *pc, struct boot_image *b, uint64_t heade
 {
     if (header + 32 > b->size)
         return fail(err, "the file is shorter than its multiboot header says");
-    uint64_t header_addr = get(b, header + 12, 4), load = get(b, header + 16, 4);
-    uint64_t load_end = get(b, header + 20, 4), bss_end = get(b, header + 24, 4);
+    uint64_t header_addr = boot_get(b, header + 12, 4), load = boot_get(b, header + 16, 4);
+    uint64_t load_end = boot_get(b, header + 20, 4), bss_end = boot_get(b, header + 24, 4);
     if (load > header_addr || header_addr - load > header)
         return fail(err, "the addresses of its multiboot header contradict each other");
     uint64_t offset = header - (header_addr - load);
@@ -288,7 +281,7 @@ static bool add_header_loads(struct pc *pc, struct boot_image *b, uint64_t heade
     if ((load_end && load_end < load) || file_size > b->size - offset)
         return fail(err, "the addresses of its multiboot header contradict each other");
     uint64_t memory_size = bss_end > load + file_size ? bss_end - load : file_size;
-    b->entry = get(b, header + 28, 4);
+    b->entry = boot_get(b, header + 28, 4);
     return add_load(pc, b, (struct segment_load){ load, offset, file_size, memory_size }, err);
 }
 
@@ -313,7 +306,7 @@ static bool add_modules(struct boot_image *b, GError **err)
 
 static bool probe_multiboot(struct pc *pc, struct boot_image *b, uint64_t header, GError **err)
 {
-    uint32_t flags = get(b, header + 4, 4);
+    uint32_t flags = boot_get(b, header + 4, 4);
     if (flags & MULTIBOOT_UNKNOWN_REQUIRED)
         return fail(err, "its multiboot header requires what version 1 of the specification does not have");
     if (flags & MULTIBOOT_ADDRESSES) {
@@ -324,7 +317,7 @@ static bool probe_multiboot(struct pc *pc, struct boot_image *b, uint64_t header
             return fail(err, "its multiboot header has no addresses, and it is no ELF file");
         if (is_64(b))
             return fail(err, "multiboot starts 32-bit kernels, this ELF file is a 64-bit one");
-        b->entry = get(b, offsetof(Elf32_Ehdr, e_entry), 4);
+        b->entry = boot_get(b, offsetof(Elf32_Ehdr, e_entry), 4);
         if (!add_elf_loads(pc, b, err))
             return false;
     }

@@ -117,7 +117,7 @@ static bool add_table_files(struct pc *pc, GError **err)
                add_file(pc, "etc/table-loader", t->loader, err)))
         return false;
     /* Firmware finds a place for the tables and puts it into the entry point. */
-    uint8_t anchor[31];
+    uint8_t anchor[SMBIOS_ENTRY_SIZE];
     smbios_entry_point(anchor, 0, pc->smbios->len, pc->smbios_count, pc->smbios_largest);
     return add_file(pc, "etc/smbios/smbios-tables", pc->smbios, err) &&
            fw_cfg_add_file(pc->fw_cfg, "etc/smbios/smbios-anchor", anchor, sizeof anchor, err);

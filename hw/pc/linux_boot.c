@@ -51,14 +51,6 @@ enum {
 #define ENTRY_64 0x200
 #define LOADER_UNKNOWN 0xff
 
-static uint64_t get(const struct boot_image *b, unsigned offset, unsigned size)
-{
-    uint64_t v = 0;
-    for (unsigned i = 0; i < size; i++)
-        v |= (uint64_t)b->data[offset + i] << (8 * i);
-    return v;
-}
-
 static bool refuse(GError **err, const char *sentence)
 {
     g_set_error_literal(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, sentence);
@@ -71,8 +63,9 @@ static bool place_kernel(struct pc *pc, struct boot_image *b, unsigned version, 
     uint64_t payload = b->size - b->payload, init_size = payload;
     b->load_addr = BOOT_KERNEL_MIN;
     if (version >= 0x20a) {
-        init_size = MAX(get(b, HDR_INIT_SIZE, 4), payload);
-        b->load_addr = get(b, HDR_RELOCATABLE, 1) ? get(b, HDR_PREF_ADDRESS, 8) : get(b, HDR_CODE32_START, 4);
+        init_size = MAX(boot_get(b, HDR_INIT_SIZE, 4), payload);
+        bool relocatable = boot_get(b, HDR_RELOCATABLE, 1);
+        b->load_addr = relocatable ? boot_get(b, HDR_PREF_ADDRESS, 8) : boot_get(b, HDR_CODE32_START, 4);
         b->load_addr = MAX(b->load_addr, BOOT_KERNEL_MIN);
     }
     if (b->load_addr > UINT32_MAX || b->load_addr + init_size > pc->ram_below_4g) {
@@ -89,7 +82,7 @@ static void write_zero_page(struct pc *pc, struct boot_image *b)
 {
     uint8_t zero[ZP_SIZE] = { 0 };
     /* The header ends where the jump at its beginning goes. */
-    unsigned header_end = MIN(HDR_MAGIC + get(b, HDR_JUMP + 1, 1), HDR_END + 8);
+    unsigned header_end = MIN(HDR_MAGIC + boot_get(b, HDR_JUMP + 1, 1), HDR_END + 8);
     memcpy(zero + HDR_SETUP_SECTS, b->data + HDR_SETUP_SECTS, header_end - HDR_SETUP_SECTS);
     zero[HDR_LOADER] = LOADER_UNKNOWN;
     zero[HDR_LOADFLAGS] |= CAN_USE_HEAP;
@@ -140,20 +133,20 @@ static void start(struct pc *pc, struct boot_image *b)
 
 bool linux_boot_probe(struct pc *pc, struct boot_image *b, GError **err)
 {
-    if (b->size < 0x400 || get(b, HDR_BOOT_FLAG, 2) != 0xaa55)
+    if (b->size < 0x400 || boot_get(b, HDR_BOOT_FLAG, 2) != 0xaa55)
         return false;
     if (memcmp(b->data + HDR_MAGIC, "HdrS", 4) != 0)
         return false;
-    unsigned version = get(b, HDR_VERSION, 2);
+    unsigned version = boot_get(b, HDR_VERSION, 2);
     if (version < 0x202)
         return refuse(err, "its boot protocol is older than 2.02 (Linux 2.4): such kernels need a boot loader and firmware");
-    if (!(get(b, HDR_LOADFLAGS, 1) & LOADED_HIGH))
+    if (!(boot_get(b, HDR_LOADFLAGS, 1) & LOADED_HIGH))
         return refuse(err, "a zImage, which loads below 1 MiB; such kernels need a boot loader and firmware");
-    unsigned sects = get(b, HDR_SETUP_SECTS, 1);
+    unsigned sects = boot_get(b, HDR_SETUP_SECTS, 1);
     b->payload = ((sects ? sects : 4) + 1) * 512;
     if (b->payload + ENTRY_64 >= b->size)
         return refuse(err, "the file is shorter than its header says");
-    size_t cmdline_max = version >= 0x206 ? get(b, HDR_CMDLINE_SIZE, 4) : 255;
+    size_t cmdline_max = version >= 0x206 ? boot_get(b, HDR_CMDLINE_SIZE, 4) : 255;
     if (strlen(b->cmdline) > MIN(cmdline_max, 0xffff)) {
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "-append has %zu characters; this kernel takes %zu", strlen(b->cmdline),
                     cmdline_max);
@@ -161,9 +154,9 @@ bool linux_boot_probe(struct pc *pc, struct boot_image *b, GError **err)
     }
     if (!place_kernel(pc, b, version, err))
         return true;
-    b->entry_64 = version >= 0x20c && get(b, HDR_XLOADFLAGS, 2) & XLF_KERNEL_64;
+    b->entry_64 = version >= 0x20c && boot_get(b, HDR_XLOADFLAGS, 2) & XLF_KERNEL_64;
     b->entry = b->load_addr + (b->entry_64 ? ENTRY_64 : 0);
-    uint64_t initrd_max = version >= 0x203 ? get(b, HDR_INITRD_MAX, 4) : 0x37ffffff;
+    uint64_t initrd_max = version >= 0x203 ? boot_get(b, HDR_INITRD_MAX, 4) : 0x37ffffff;
     b->start = start;
     if (!b->initrd_name || boot_add_module(b, b->initrd_name, b->initrd_name, err))
         boot_place_modules(pc, b, initrd_max + 1, err);

@@ -306,11 +306,11 @@ static uint8_t checksum(const uint8_t *p, unsigned len)
     return -sum;
 }
 
-void smbios_entry_point(uint8_t out[31], uint32_t address, uint16_t size, uint16_t count, uint16_t largest)
+void smbios_entry_point(uint8_t out[SMBIOS_ENTRY_SIZE], uint32_t address, uint16_t size, uint16_t count, uint16_t largest)
 {
-    memset(out, 0, 31);
+    memset(out, 0, SMBIOS_ENTRY_SIZE);
     memcpy(out, "_SM_", 4);
-    out[5] = 31;
+    out[5] = SMBIOS_ENTRY_SIZE;
     out[6] = 2; /* version 2.8 */
     out[7] = 8;
     out[8] = largest & 0xff;
@@ -324,5 +324,5 @@ void smbios_entry_point(uint8_t out[31], uint32_t address, uint16_t size, uint16
     out[29] = count >> 8;
     out[30] = 0x28; /* BCD revision */
     out[21] = checksum(out + 16, 15);
-    out[4] = checksum(out, 31);
+    out[4] = checksum(out, SMBIOS_ENTRY_SIZE);
 }

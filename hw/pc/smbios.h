@@ -38,7 +38,8 @@ struct smbios_input {
 
 /* The structures, type 0 first, 127 last. */
 GByteArray *smbios_tables(const struct smbios_input *in, uint16_t *count, uint16_t *largest);
-/* The 31-byte 2.x entry point for tables of that size at that address. */
-void smbios_entry_point(uint8_t out[31], uint32_t address, uint16_t size, uint16_t count, uint16_t largest);
+#define SMBIOS_ENTRY_SIZE 31
+/* The 2.x entry point for tables of that size at that address. */
+void smbios_entry_point(uint8_t out[SMBIOS_ENTRY_SIZE], uint32_t address, uint16_t size, uint16_t count, uint16_t largest);
 
 #endif
