@@ -71,7 +71,7 @@ bool ram_watch(struct ram_block *b, uint64_t offset, uint64_t len, enum dirty_cl
 bool ram_page_is_zero(const struct ram_block *b, uint64_t offset);
 /*
  * Zeroes whole pages and tells clients. Pages that are zero already are not written, so that memory which nobody has touched
- * stays untouched on the host.
+ * stays untouched on the host. vCPUs paused.
  */
 void ram_clear(struct ram_block *b, uint64_t offset, uint64_t len);
 /*

@@ -6,7 +6,7 @@
  */
 #include "hw/display/vga_int.h"
 
-#include <string.h>
+#include "hw/core/ram_access.h"
 
 #define NOWHERE UINT64_MAX
 
@@ -59,14 +59,14 @@ static uint64_t window_read(void *opaque, uint64_t offset, unsigned size)
     if (addr == NOWHERE)
         return 0xff;
     if (chained(s))
-        return addr < s->vram->size ? vram[addr] : 0xff;
+        return addr < s->vram->size ? ram_load8(vram + addr) : 0xff;
     if (odd_even(s)) {
         addr = (addr & ~UINT64_C(1)) << 1 | (s->gr[VGA_GR_READ_MAP] & 2) | (addr & 1);
-        return addr < s->vram->size ? vram[addr] : 0xff;
+        return addr < s->vram->size ? ram_load8(vram + addr) : 0xff;
     }
     if (addr * 4 >= s->vram->size)
         return 0xff;
-    memcpy(s->latch, vram + addr * 4, 4);
+    ram_copy(s->latch, vram + addr * 4, 4);
     return s->gr[VGA_GR_MODE] & 0x08 ? color_compare(s) : s->latch[s->gr[VGA_GR_READ_MAP]];
 }
 
@@ -115,7 +115,7 @@ static uint8_t plane_value(const struct vga *s, unsigned plane, uint8_t value)
 
 static void store(struct vga *s, uint64_t addr, uint8_t value)
 {
-    s->vram->host[addr] = value;
+    ram_store8(s->vram->host + addr, value);
     ram_note_write(s->vram, addr, 1);
 }
 

@@ -4,6 +4,8 @@
  */
 #include "hw/display/vga_int.h"
 
+#include "hw/core/ram_access.h"
+
 #define CELLS 0x10000 /* that the CRT controller can address */
 
 /* Code page 437, with the pictures that 0x00-0x1f and 0x7f have on a screen. */
@@ -40,7 +42,7 @@ static void append_line(const struct vga *s, GString *out, unsigned cell, unsign
     gsize behind_text = out->len;
 
     for (unsigned i = 0; i < columns; i++) {
-        uint8_t c = s->vram->host[(cell + i) % CELLS * 4];
+        uint8_t c = ram_load8(s->vram->host + (cell + i) % CELLS * 4);
         g_string_append_unichar(out, cp437[c]);
         if (cp437[c] != ' ' && cp437[c] != 0xa0)
             behind_text = out->len;

@@ -6,6 +6,8 @@
  */
 #include "hw/display/vga_int.h"
 
+#include "hw/core/ram_access.h"
+
 #include <string.h>
 
 #define VBE_ID_FIRST 0xb0c0
@@ -78,7 +80,7 @@ static void clear_memory(struct vga *s)
 {
     uint64_t size = MIN(s->vbe[VBE_YRES] * line_length(s) * (s->vbe[VBE_BPP] == 4 ? 4 : 1), s->vram->size);
 
-    memset(s->vram->host, 0, size);
+    ram_fill(s->vram->host, 0, size);
     ram_note_write(s->vram, 0, size);
 }
 
