@@ -227,7 +227,8 @@ struct chr *chr_mux_new(struct machine *m, const char *id, struct chr *base)
     x->escape = ESCAPE_DEFAULT;
     c->connected = chr_connected(base);
     chr_set_where(c, "%s", base->where);
-    g_assert(chr_attach(base, &base_ops, x, NULL)); /* nobody else knows it yet */
+    if (!chr_attach(base, &base_ops, x, NULL))
+        g_assert_not_reached(); /* nobody else knows it yet */
     return c;
 }
 

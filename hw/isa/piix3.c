@@ -153,8 +153,10 @@ static bool piix3_realize(struct device *d, GError **err)
     for (int n = 0; n < PCI_PIRQS; n++)
         s->pci.bus->pirq[n] = (struct irq_line){.fn = set_pirq, .opaque = s, .n = n};
     isa_bus_init(&s->isa, d, "isa.0", s->pci.bus->memory);
-    for (unsigned n = 0; n < ISA_IRQS; n++)
-        g_assert(isa_irq_connect(&s->isa, n, &s->pirq_out[n], NULL));
+    for (unsigned n = 0; n < ISA_IRQS; n++) {
+        if (!isa_irq_connect(&s->isa, n, &s->pirq_out[n], err))
+            g_assert_not_reached(); /* the bus is new */
+    }
     pci_host_pass_on(s->pci.bus->host, &reset_control_ops, s);
     return true;
 }

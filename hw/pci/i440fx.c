@@ -12,6 +12,7 @@
 #include "hw/pci/i440fx.h"
 
 #include "hw/core/machine.h"
+#include "hw/core/ram_access.h"
 
 enum i440fx_register {
     I440FX_PMCCFG = 0x50,
@@ -41,6 +42,7 @@ enum i440fx_register {
 #define SMRAM_D_LCK 0x10
 #define SMRAM_G_SMRAME 0x08
 #define SMRAM_C_BASE_SEG 0x02
+#define SMRAM_WRITABLE (SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME)
 
 #define SMRAM_BASE 0xa0000
 #define SMRAM_SIZE 0x20000
@@ -67,9 +69,8 @@ static void pam_ram_write(void *opaque, uint64_t offset, uint64_t value, unsigne
     struct i440fx_pam *pam = opaque;
     struct ram_block *ram = pam->bridge->pci.dev.machine->ram;
 
+    ram_store(ram->host + pam->base + offset, value, size);
     ram_note_write(ram, pam->base + offset, size);
-    for (unsigned i = 0; i < size; i++)
-        ram->host[pam->base + offset + i] = value >> (8 * i);
 }
 
 static const struct mem_ops pam_read_only_ops = {
@@ -168,16 +169,22 @@ static void init_memory(struct i440fx *s)
 
 /* --- Function 00.0 ------------------------------------------------------------------------------------------------ */
 
+/* Locked, until reset: D_OPEN is off and nothing can be changed but D_CLS. */
+static void apply_smram_lock(struct i440fx *s)
+{
+    uint8_t *smram = &s->pci.config[I440FX_SMRAM];
+    bool locked = *smram & SMRAM_D_LCK;
+
+    if (locked)
+        *smram &= ~SMRAM_D_OPEN;
+    s->pci.wmask[I440FX_SMRAM] = locked ? SMRAM_D_CLS : SMRAM_WRITABLE;
+}
+
 static void config_written(struct pci_device *p, unsigned reg, unsigned len)
 {
     struct i440fx *s = container_of(p, struct i440fx, pci);
-    uint8_t *smram = &p->config[I440FX_SMRAM];
 
-    if (reg <= I440FX_SMRAM && reg + len > I440FX_SMRAM && (*smram & SMRAM_D_LCK)) {
-        /* Locked until reset: D_OPEN is off and nothing can be changed but D_CLS. */
-        *smram &= ~SMRAM_D_OPEN;
-        p->wmask[I440FX_SMRAM] = SMRAM_D_CLS;
-    }
+    apply_smram_lock(s);
     if (reg <= I440FX_TRC && reg + len > I440FX_TRC && (p->config[I440FX_TRC] & TRC_RESET_CPU))
         machine_request(p->dev.machine, REQUEST_RESET, "i440FX turbo and reset control");
     update_memory(s);
@@ -212,8 +219,7 @@ static void init_registers(struct pci_device *p)
     pci_config_init(p, I440FX_FDHC, 0, 1, 0xc0);
     pci_config_init(p, I440FX_MTT, 0, 1, 0xff);
     pci_config_init(p, I440FX_CLT, 0x10, 1, 0xff);
-    pci_config_init(p, I440FX_SMRAM, SMRAM_C_BASE_SEG, 1,
-                    SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME);
+    pci_config_init(p, I440FX_SMRAM, SMRAM_C_BASE_SEG, 1, SMRAM_WRITABLE);
     pci_config_init(p, I440FX_ERRCMD, 0, 1, 0xc9);
     pci_config_init(p, I440FX_ERRSTS, 0, 1, 0);
     p->w1c[I440FX_ERRSTS] = 0x11;
@@ -244,7 +250,7 @@ static void i440fx_reset(struct device *d)
 {
     struct i440fx *s = container_of(d, struct i440fx, pci.dev);
 
-    s->pci.wmask[I440FX_SMRAM] = SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME;
+    s->pci.wmask[I440FX_SMRAM] = SMRAM_WRITABLE;
     pci_reset(&s->pci);
     update_memory(s);
 }
@@ -272,13 +278,8 @@ static bool i440fx_post_load(void *instance, uint8_t version, GError **err)
 
     if (!pci_post_load(&s->pci, err))
         return false;
-    *smram = (*smram & 0x78) | SMRAM_C_BASE_SEG;
-    if (*smram & SMRAM_D_LCK) {
-        *smram &= ~SMRAM_D_OPEN;
-        s->pci.wmask[I440FX_SMRAM] = SMRAM_D_CLS;
-    } else {
-        s->pci.wmask[I440FX_SMRAM] = SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME;
-    }
+    *smram = (*smram & SMRAM_WRITABLE) | SMRAM_C_BASE_SEG;
+    apply_smram_lock(s);
     update_memory(s);
     return true;
 }
@@ -354,7 +355,8 @@ static bool host_realize(struct device *d, GError **err)
 
     function = device_new(&i440fx_type, h->bus.bus);
     /* The first on its bus: its address is free, and it has no ROM file to be missed. */
-    g_assert(device_set_prop(function, "addr", "0.0", NULL) && device_realize(function, NULL));
+    bool ok = device_set_prop(function, "addr", "0.0", NULL) && device_realize(function, NULL);
+    g_assert(ok);
     h->function = container_of(function, struct i440fx, pci.dev);
     return true;
 }

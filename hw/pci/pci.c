@@ -220,6 +220,11 @@ static bool take_address(struct pci_device *p, GError **err)
     return true;
 }
 
+static bool drives_intx(const struct pci_device *p)
+{
+    return p->intx && !(pci_word(p, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE);
+}
+
 /* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static void init_header(struct pci_device *p)
@@ -308,7 +313,7 @@ bool pci_post_load(struct pci_device *p, GError **err)
         p->config[i] = (p->config[i] & p->wmask[i]) | (p->initial[i] & ~p->wmask[i]);
     if (!p->info->interrupt_pin)
         p->intx = false;
-    driven = p->intx && !(pci_word(p, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE);
+    driven = drives_intx(p);
     if (driven != p->intx_driven) {
         p->bus->asserted[p->bus->map_pin(p, p->info->interrupt_pin - 1)] += driven ? 1 : -1;
         p->intx_driven = driven;
@@ -335,7 +340,7 @@ unsigned pci_add_capability(struct pci_device *p, uint8_t id, unsigned len)
 
 static void update_intx(struct pci_device *p)
 {
-    bool driven = p->intx && !(pci_word(p, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE);
+    bool driven = drives_intx(p);
     unsigned n;
 
     if (p->intx)

@@ -132,7 +132,7 @@ extern const struct state_field pci_device_fields[];
 bool pci_init(struct pci_device *p, const struct pci_info *info, GError **err);
 void pci_fini(struct pci_device *p);
 void pci_reset(struct pci_device *p); /* first pass: config space back to initial, BARs unmapped, INTx low */
-/* Maps BARs anew after config space was loaded. */
+/* Maps BARs anew after config space was loaded. Fails if that is of another function. */
 bool pci_post_load(struct pci_device *p, GError **err);
 /*
  * Gives BAR `n` a region of the device's own (RAM or a container), of the size the info tells. Before the guest runs.
