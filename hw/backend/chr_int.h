@@ -81,6 +81,8 @@ void chr_set_fds(struct chr *c, int in_fd, int out_fd);
 /* Tells the front end, if that is news. */
 void chr_set_connected(struct chr *c, bool connected);
 void chr_set_where(struct chr *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* send(2) to a non-blocking socket: as much as goes, 0 if none does now, -1 on an error. */
+ssize_t chr_send(int fd, const uint8_t *buf, size_t len);
 /* How much the front end takes. */
 size_t chr_front_room(const struct chr *c);
 void chr_front_read(struct chr *c, const uint8_t *buf, size_t len);

@@ -41,8 +41,7 @@ static struct chr_socket *socket_of(struct chr *c)
 
 static int new_socket(int family)
 {
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd;
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
 /* --- Addresses ---------------------------------------------------------------------------------------------------- */
@@ -138,19 +137,16 @@ static void use_connection(struct chr_socket *s, int fd)
     chr_set_connected(&s->chr, true);
 }
 
-static ssize_t send_fd(struct chr *c, const uint8_t *buf, size_t len)
+ssize_t chr_send(int fd, const uint8_t *buf, size_t len)
 {
-    ssize_t r = send(c->out_fd, buf, len, MSG_NOSIGNAL);
-
-    if (r < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    return r;
+    ssize_t r = send(fd, buf, len, MSG_NOSIGNAL);
+    return r < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : r;
 }
 
 static ssize_t socket_write(struct chr *c, const uint8_t *buf, size_t len)
 {
     struct chr_socket *s = socket_of(c);
-    return s->telnet ? telnet_write(&s->telnet_state, c->out_fd, buf, len) : send_fd(c, buf, len);
+    return s->telnet ? telnet_write(&s->telnet_state, c->out_fd, buf, len) : chr_send(c->out_fd, buf, len);
 }
 
 static void socket_input(struct chr *c, uint8_t *buf, size_t len)

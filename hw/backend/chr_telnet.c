@@ -4,9 +4,9 @@
  */
 #include "hw/backend/chr_telnet.h"
 
-#include <errno.h>
+#include "hw/backend/chr_int.h"
+
 #include <string.h>
-#include <sys/socket.h>
 
 #define IAC 255
 #define DONT 254
@@ -29,9 +29,7 @@ void telnet_start(struct telnet *t, int fd)
                                     IAC, WILL, OPTION_BINARY, IAC, DO,   OPTION_BINARY};
 
     *t = (struct telnet){0};
-    /* A fresh connection has room for these few bytes. */
-    if (send(fd, hello, sizeof(hello), MSG_NOSIGNAL) < 0)
-        return;
+    chr_send(fd, hello, sizeof(hello)); /* a fresh connection has room for these few bytes */
 }
 
 static bool take(struct telnet *t, uint8_t byte, bool *is_break)
@@ -73,12 +71,6 @@ size_t telnet_filter(struct telnet *t, uint8_t *buf, size_t len, bool *is_break)
     return out;
 }
 
-static ssize_t send_some(int fd, const uint8_t *buf, size_t len)
-{
-    ssize_t r = send(fd, buf, len, MSG_NOSIGNAL);
-    return r < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : r;
-}
-
 ssize_t telnet_write(struct telnet *t, int fd, const uint8_t *buf, size_t len)
 {
     size_t done = 0;
@@ -88,7 +80,7 @@ ssize_t telnet_write(struct telnet *t, int fd, const uint8_t *buf, size_t len)
         size_t plain = (iac ? (size_t)(iac - buf) : len) - done;
         ssize_t r;
         if (plain) {
-            r = send_some(fd, buf + done, plain);
+            r = chr_send(fd, buf + done, plain);
             if (r < 0)
                 return -1;
             done += r;
@@ -97,7 +89,7 @@ ssize_t telnet_write(struct telnet *t, int fd, const uint8_t *buf, size_t len)
             continue;
         }
         /* A 0xff goes out twice. If only its first half does, the byte counts when the second has followed. */
-        r = send_some(fd, (const uint8_t[]){IAC, IAC}, t->half_escape ? 1 : 2);
+        r = chr_send(fd, (const uint8_t[]){IAC, IAC}, t->half_escape ? 1 : 2);
         if (r < 0)
             return -1;
         if (r == 0)
@@ -112,5 +104,5 @@ ssize_t telnet_write(struct telnet *t, int fd, const uint8_t *buf, size_t len)
 
 void telnet_send_break(int fd)
 {
-    send_some(fd, (const uint8_t[]){IAC, BREAK}, 2);
+    chr_send(fd, (const uint8_t[]){IAC, BREAK}, 2);
 }
