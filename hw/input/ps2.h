@@ -15,6 +15,11 @@ struct machine;
 
 #define PS2_QUEUE 256
 
+/* Answers to commands. */
+#define PS2_ACK 0xfa
+#define PS2_RESEND 0xfe
+#define PS2_SELF_TEST_PASSED 0xaa
+
 struct ps2_queue {
     uint8_t data[PS2_QUEUE];
     uint8_t first;

@@ -15,10 +15,7 @@
 
 #include <string.h>
 
-#define PS2_ACK 0xfa
-#define PS2_RESEND 0xfe
 #define PS2_ECHO 0xee
-#define PS2_SELF_TEST_PASSED 0xaa
 
 #define QUEUE_KEYS 16   /* as deep as a keyboard's buffer: makes stop here */
 #define QUEUE_BREAKS 64 /* releases stop later, or keys would hang */

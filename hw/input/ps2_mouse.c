@@ -12,9 +12,6 @@
 
 #include <string.h>
 
-#define PS2_ACK 0xfa
-#define PS2_RESEND 0xfe
-#define PS2_SELF_TEST_PASSED 0xaa
 #define QUEUE_MOVEMENT 16
 
 #define STATUS_RIGHT 0x01
