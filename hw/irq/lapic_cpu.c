@@ -214,12 +214,17 @@ static bool write_x2apic(struct lapic *l, unsigned offset, uint64_t value)
     return lapic_write(l, offset, value);
 }
 
+static bool has_msr(const struct lapic *l, uint32_t msr)
+{
+    if (msr == MSR_TSC_DEADLINE)
+        return l->has_deadline;
+    return lapic_x2apic(l) && msr >= MSR_X2APIC && msr <= MSR_X2APIC + 0xff;
+}
+
 static bool read_msr(void *apic, uint32_t msr, uint64_t *value)
 {
     struct lapic *l = apic;
-    if (msr == MSR_TSC_DEADLINE && !l->has_deadline)
-        return false;
-    if (msr != MSR_TSC_DEADLINE && (!lapic_x2apic(l) || msr < MSR_X2APIC || msr > MSR_X2APIC + 0xff))
+    if (!has_msr(l, msr))
         return false;
     bool taken = vm_lock_if_free(), ok = true;
     lapic_pv_eoi_sync(l);
@@ -234,9 +239,7 @@ static bool read_msr(void *apic, uint32_t msr, uint64_t *value)
 static bool write_msr(void *apic, uint32_t msr, uint64_t value)
 {
     struct lapic *l = apic;
-    if (msr == MSR_TSC_DEADLINE && !l->has_deadline)
-        return false;
-    if (msr != MSR_TSC_DEADLINE && (!lapic_x2apic(l) || msr < MSR_X2APIC || msr > MSR_X2APIC + 0xff))
+    if (!has_msr(l, msr))
         return false;
     bool taken = vm_lock_if_free(), ok = true;
     lapic_pv_eoi_sync(l);

@@ -9,7 +9,7 @@
 #include "cpu/cpu.h"
 #include "hw/core/machine.h"
 
-#define MIN_PERIODS_PER_SECOND 50000
+#define MAX_INTERRUPTS_PER_SECOND 50000
 
 static uint64_t ticks_at(const struct lapic *l, int64_t ns)
 {
@@ -111,7 +111,7 @@ static void on_timer(void *opaque)
     if (l->lvt[LVT_TIMER] & LVT_DEADLINE) {
         l->tsc_deadline = 0;
     } else if ((l->lvt[LVT_TIMER] & LVT_PERIODIC) && l->expires) { /* so it has a period, whatever a saved state says */
-        uint64_t step = period(l), least = l->timer_hz / MIN_PERIODS_PER_SECOND;
+        uint64_t step = period(l), least = l->timer_hz / MAX_INTERRUPTS_PER_SECOND;
         uint64_t oldest = ticks_at(l, clock_oldest_due(l->dev.machine->clock));
         uint64_t steps = step < least ? least / step : 1;
         if (oldest > l->expires)

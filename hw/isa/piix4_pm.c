@@ -17,7 +17,8 @@
 
 #include <string.h>
 
-#define DEVACTB_APMC_EN 0x02 /* bit 25 of register 0x58: in its byte 0x5b */
+#define DEVACTB_TOP 0x5b /* bits 31:24 of register 0x58 */
+#define DEVACTB_APMC_EN 0x02
 #define SMBBA 0x90
 #define SMBHSTCFG 0xd2
 #define SMBHSTCFG_ENABLE 0x01
@@ -25,7 +26,6 @@
 #define SMBHSTCFG_IRQ9 0x08
 
 enum pm_register {
-    PM_TIMER = 0x08,
     PM_GPSTS = 0x0c,
     PM_PCNTRL = 0x10,
     PM_PLVL = 0x14,
@@ -147,7 +147,7 @@ static void timer_fired(void *opaque)
 
 /* --- PM registers ------------------------------------------------------------------------------------------------- */
 
-static void set_status(struct piix4_pm *s, uint16_t clear)
+static void clear_status(struct piix4_pm *s, uint16_t clear)
 {
     update_timer_status(s);
     if (clear & s->pm1_status & PM1_TMROF)
@@ -189,7 +189,7 @@ static uint32_t pm_load(struct piix4_pm *s, unsigned reg)
     switch (reg) {
     case PIIX4_PM_EVENT: update_timer_status(s); return s->pm1_status | (uint32_t)s->pm1_enable << 16;
     case PIIX4_PM_CONTROL: return s->pm1_control;
-    case PM_TIMER: return timer_count(s) & ((1u << TIMER_BITS) - 1);
+    case PIIX4_PM_TIMER: return timer_count(s) & ((1u << TIMER_BITS) - 1);
     case PM_GPSTS: return s->gpe_status | (uint32_t)s->gpe_enable << 16;
     case PM_PCNTRL: return s->processor_control;
     case PM_GLBSTS: return s->global_status;
@@ -219,7 +219,7 @@ static void pm_store(struct piix4_pm *s, unsigned reg, uint32_t value, uint32_t 
 {
     switch (reg) {
     case PIIX4_PM_EVENT:
-        set_status(s, value & mask);
+        clear_status(s, value & mask);
         mask = mask >> 16 & PM1_ENABLE_BITS;
         s->pm1_enable = (s->pm1_enable & ~mask) | (value >> 16 & mask);
         arm_timer(s);
@@ -305,7 +305,7 @@ static void apm_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
         s->pm1_control |= PM1_CNT_SCI_EN;
     else if (value == PIIX4_ACPI_DISABLE)
         s->pm1_control &= ~PM1_CNT_SCI_EN;
-    if (s->pci.config[0x5b] & DEVACTB_APMC_EN) {
+    if (s->pci.config[DEVACTB_TOP] & DEVACTB_APMC_EN) {
         s->global_status |= GLBSTS_APM;
         send_smi(s);
     }
@@ -421,7 +421,7 @@ static void init_registers(struct piix4_pm *s)
         pci_config_init(p, reg, 0, 4, UINT32_MAX);
     /* SeaBIOS takes a set APMC_EN as: SMM is set up already, leave it. */
     if (!s->smm_enabled)
-        pci_config_init(p, 0x5b, DEVACTB_APMC_EN, 1, 0xff);
+        pci_config_init(p, DEVACTB_TOP, DEVACTB_APMC_EN, 1, 0xff);
     pci_config_init(p, PIIX4_PMREGMISC, 0, 1, 0x01);
     pci_config_init(p, SMBBA, 1, 4, 0xfff0);
     pci_config_init(p, SMBHSTCFG, 0, 1, SMBHSTCFG_ENABLE | SMBHSTCFG_INTRSEL);

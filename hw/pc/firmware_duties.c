@@ -47,13 +47,13 @@ static void route_interrupts(struct pc *pc)
 /* The PIIX4's registers where the ACPI tables say, and the SCI on irq 9. */
 static void enable_power_management(struct pc *pc)
 {
-    enum { PMBASE = 0x40, PMREGMISC = 0x80, SMBUS_BASE = 0x90, SMBUS_CONTROL = 0xd2 };
+    enum { SMBUS_BASE = 0x90, SMBUS_CONTROL = 0xd2 };
     if (!pc->pm)
         return;
     struct pci_device *pm = &pc->pm->pci;
     pci_config_write(pm, PCI_INTERRUPT_LINE, PC_SCI_IRQ, 1);
-    pci_config_write(pm, PMBASE, PC_PM_BASE | 1, 4);
-    pci_config_write(pm, PMREGMISC, 1, 1);
+    pci_config_write(pm, PIIX4_PMBA, PC_PM_BASE | 1, 4);
+    pci_config_write(pm, PIIX4_PMREGMISC, 1, 1);
     pci_config_write(pm, SMBUS_BASE, PC_SMBUS_BASE | 1, 4);
     pci_config_write(pm, SMBUS_CONTROL, 9, 1);
     pci_config_write(pm, PCI_COMMAND, PCI_COMMAND_IO, 2);
