@@ -10,7 +10,7 @@
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
 #include "ui/options.h"
-#include "ui/opts.h"
+#include "hw/core/opts.h"
 #include "ui/process.h"
 
 #include <glib-unix.h>
@@ -88,7 +88,7 @@ static const char *creatable_name(unsigned i)
 static bool make_device(struct session *s, const char *arg, GError **err)
 {
     struct opts *a = opts_parse(arg, "driver");
-    const char *name = opts_take(a, "driver"), *bus_name = opts_take(a, "bus"), *id = opts_take(a, "id");
+    const char *name = opts_take(a, "driver"), *bus_name = opts_take(a, "bus");
     const struct device_type *t = name ? device_type_find(name) : NULL;
     struct device *d = NULL;
     struct bus *bus = t ? bus_find(s->m->system_bus, t->bus, bus_name) : NULL;
@@ -101,14 +101,11 @@ static bool make_device(struct session *s, const char *arg, GError **err)
         ok = opts_error(err, "a '%s' is part of the board and cannot be added", name);
     } else if (!bus) {
         ok = opts_error(err, "this machine has no %s bus%s%s", t->bus, bus_name ? " named " : "", bus_name ? bus_name : "");
-    } else if (id && device_find(s->m->system_bus, id)) {
-        ok = opts_error(err, "the id '%s' is taken", id);
     }
     if (ok && !(d = pc_device_new(s->m, t, bus, err)))
         ok = false;
     if (d) {
         const char *key, *value;
-        d->id = g_strdup(id);
         while (ok && opts_next(a, &key, &value))
             ok = device_set_prop(d, key, value, err);
         ok = ok && device_realize(d, err);
@@ -143,7 +140,8 @@ static bool make_machine(struct session *s, GError **err)
     if (o->machine == MACHINE_PC && (!make_serials(s, err) || !pc_init(s->m, &o->pc, err)))
         return false;
     if (!accel_init(s->m, (const char *const *)o->accels->pdata, err)) {
-        g_prefix_error(err, "-accel: ");
+        if (!g_str_has_prefix((*err)->message, "-accel"))
+            g_prefix_error(err, "-accel: ");
         return false;
     }
     for (guint i = 0; i < o->devices->len; i++)

@@ -8,7 +8,7 @@
 
 #include "hw/backend/chr.h"
 #include "hw/core/log.h"
-#include "ui/opts.h"
+#include "hw/core/opts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -209,22 +209,6 @@ OPTION(name)
     return ok;
 }
 
-/* "8-4-4-4-12" hexadecimal digits. */
-OPTION(uuid)
-{
-    struct smbios_config *c = &o->pc.smbios;
-    if (!g_uuid_string_is_valid(arg))
-        return opts_error(err, "write it like 123e4567-e89b-12d3-a456-426614174000");
-    for (unsigned i = 0; i < 16; arg++) {
-        if (*arg == '-')
-            continue;
-        c->uuid[i++] = g_ascii_xdigit_value(arg[0]) << 4 | g_ascii_xdigit_value(arg[1]);
-        arg++;
-    }
-    c->uuid_set = true;
-    return true;
-}
-
 OPTION(nodefaults)
 {
     o->nodefaults = true;
@@ -322,7 +306,7 @@ const struct option_row option_rows[] = {
     WORKS("global", option_global, "TYPE.PROP=VALUE", "initial value of a property of every device of that type"),
     WORKS("fw_cfg", option_fw_cfg, "[name=]NAME,file=FILE|string=TEXT", "give the guest a file through fw_cfg"),
     WORKS("smbios", option_smbios, "type=N,KEY=VALUE[,...]", "fields of the SMBIOS tables 0, 1, 2, 3, 4, 11 and 17"),
-    WORKS("uuid", on_uuid, "UUID", "of the machine"),
+    WORKS("uuid", option_uuid, "UUID", "of the machine"),
     WORKS("name", on_name, "NAME", "of the guest"),
     WORKS("rtc", option_rtc, "[base=utc|localtime|DATE]", "what the guest's clock shows at the start"),
     WORKS("action", option_action, "reboot=reset|shutdown,shutdown=poweroff|pause", "what a reset and a power-off lead to"),

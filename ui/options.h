@@ -14,7 +14,7 @@ struct machine;
 
 enum machine_kind { MACHINE_PC, MACHINE_NONE };
 
-/* What a guest's reset and power-off lead to (-action, -no-reboot, -no-shutdown). */
+/* Owned by main; what `pc` lends to the board lives here, too. */
 struct options {
     struct pc_config pc;
     enum machine_kind machine;
@@ -25,7 +25,8 @@ struct options {
     char *debugcon;      /* argument of -debugcon */
     bool nodefaults, nographic;
     bool display_given, vga_given;
-    bool start_paused, no_reboot, no_shutdown;
+    bool start_paused;
+    bool no_reboot, no_shutdown; /* what the guest's reset and power-off lead to (-action, too) */
     bool daemonize;
     char *pidfile;
     char *log_items, *log_file;
@@ -47,7 +48,7 @@ void options_clear(struct options *o);
 
 typedef bool option_fn(struct options *o, const char *arg, GError **err);
 option_fn option_m, option_smp, option_machine, option_accel, option_rtc, option_boot, option_smbios, option_fw_cfg,
-    option_global, option_device, option_action, option_cpu;
+    option_global, option_device, option_action, option_cpu, option_uuid;
 
 /* --- Texts (help.c) --------------------------------------------------------------------------------------------------- */
 

@@ -1,13 +1,13 @@
 /*
  * Options whose argument has a structure: -machine, -cpu, -smp, -m, -accel, -rtc, -boot, -action, -smbios, -fw_cfg, -global,
- * -device.
+ * -device, -uuid.
  */
 #include "ui/options.h"
 
 #include "accel/accel.h"
 #include "cpu/cpu.h"
 #include "hw/core/memory.h"
-#include "ui/opts.h"
+#include "hw/core/opts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,7 +69,7 @@ bool option_smp(struct options *o, const char *arg, GError **err)
     uint64_t total = max ? max : cpus;
     if (!sockets && !cores && !threads && !total)
         total = 1;
-    if (!cores && total && (sockets || threads || !cores)) {
+    if (!cores && total) {
         sockets = sockets ? sockets : 1;
         threads = threads ? threads : 1;
         cores = total / (sockets * threads);
@@ -320,6 +320,22 @@ bool option_fw_cfg(struct options *o, const char *arg, GError **err)
     return ok;
 }
 
+/* "8-4-4-4-12" hexadecimal digits. */
+bool option_uuid(struct options *o, const char *arg, GError **err)
+{
+    struct smbios_config *c = &o->pc.smbios;
+    if (!g_uuid_string_is_valid(arg))
+        return opts_error(err, "write it like 123e4567-e89b-12d3-a456-426614174000");
+    for (unsigned i = 0; i < 16; arg++) {
+        if (*arg == '-')
+            continue;
+        c->uuid[i++] = g_ascii_xdigit_value(arg[0]) << 4 | g_ascii_xdigit_value(arg[1]);
+        arg++;
+    }
+    c->uuid_set = true;
+    return true;
+}
+
 /* --- -smbios ---------------------------------------------------------------------------------------------------------- */
 
 struct smbios_key {
@@ -386,11 +402,8 @@ static bool smbios_special(struct options *o, uint64_t type, struct opts *a, GEr
             return false;
         return opts_take_bool(a, "uefi", &c->uefi, err);
     }
-    if (type == 1 && (v = opts_take(a, "uuid"))) {
-        for (const struct option_row *r = option_rows; r->name; r++)
-            if (strcmp(r->name, "uuid") == 0 && !r->fn(o, v, err))
-                return false;
-    }
+    if (type == 1 && (v = opts_take(a, "uuid")))
+        return option_uuid(o, v, err);
     if (type == 4)
         return opts_take_number(a, "max-speed", 0, 0xffff, &c->cpu_max_speed, err) &&
                opts_take_number(a, "current-speed", 0, 0xffff, &c->cpu_current_speed, err);

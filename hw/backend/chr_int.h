@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-/* --- Options: "key=value" pairs, each to be used once (chr_options.c) --------------------------------------------- */
+/* --- Options: "key=value" pairs, each to be taken once (chr_options.c) --------------------------------------------- */
 
 struct chr_options;
 
@@ -21,12 +21,12 @@ void chr_options_set(struct chr_options *o, const char *key, const char *value);
 /* Adds "key=value,..." to what is there. */
 void chr_options_add(struct chr_options *o, const char *text);
 const char *chr_options_backend(const struct chr_options *o);
-/* NULL if not given. Lent. */
+/* The last value given, NULL if none or if it was taken already. Lent. */
 const char *chr_option(struct chr_options *o, const char *key);
 /* These leave *out alone if the option is not given. */
 bool chr_option_bool(struct chr_options *o, const char *key, bool *out, GError **err);
 bool chr_option_number(struct chr_options *o, const char *key, uint64_t max, uint64_t *out, GError **err);
-/* Fails if some option was not asked for: the back end does not know it. */
+/* Fails if some option was not taken: the back end does not know it. */
 bool chr_options_all_used(struct chr_options *o, GError **err);
 /* Sets err to "BACKEND: what"; false. */
 bool chr_error(GError **err, const struct chr_options *o, const char *fmt, ...) G_GNUC_PRINTF(3, 4);

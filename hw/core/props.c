@@ -6,8 +6,8 @@
 #include "hw/core/props.h"
 
 #include "hw/core/machine.h"
+#include "hw/core/opts.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -52,50 +52,11 @@ const struct prop *prop_find(const struct device_type *type, const char *name)
     return NULL;
 }
 
-static bool wrong(const struct device *d, const struct prop *p, const char *value, GError **err, const char *wanted)
+/* Puts in front of "must be ..." what it is about; false. */
+static bool wrong(const struct device *d, const struct prop *p, const char *value, GError **err)
 {
-    g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: property '%s' wants %s, not '%s'", d->type->name,
-                p->name, wanted, value);
+    g_prefix_error(err, "%s: %s=%s: ", d->type->name, p->name, value);
     return false;
-}
-
-static bool parse_bool(const char *value, bool *out)
-{
-    static const char *const yes[] = { "on", "yes", "true", NULL }, *const no[] = { "off", "no", "false", NULL };
-    *out = g_strv_contains(yes, value);
-    return *out || g_strv_contains(no, value);
-}
-
-/* A whole number in decimal, hex (0x) or octal (0). *rest: what follows it. */
-static bool parse_number(const char *value, uint64_t *out, const char **rest)
-{
-    char *end;
-    if (!g_ascii_isdigit(value[0])) /* strtoull would take spaces and signs */
-        return false;
-    errno = 0;
-    *out = g_ascii_strtoull(value, &end, 0);
-    *rest = end;
-    return errno == 0 && end != value;
-}
-
-static bool parse_size(const char *value, uint64_t *out)
-{
-    static const char suffixes[] = "BKMGTP";
-    const char *rest;
-    uint64_t n;
-    if (!parse_number(value, &n, &rest))
-        return false;
-    unsigned shift = 0;
-    if (*rest) {
-        const char *s = strchr(suffixes, g_ascii_toupper(*rest));
-        if (!s || rest[1])
-            return false;
-        shift = (unsigned)(s - suffixes) * 10;
-    }
-    if (n > UINT64_MAX >> shift)
-        return false;
-    *out = n << shift;
-    return true;
 }
 
 static bool parse_integer(struct device *d, const struct prop *p, const char *value, GError **err)
@@ -103,11 +64,8 @@ static bool parse_integer(struct device *d, const struct prop *p, const char *va
     uint64_t max = p->type == PROP_U8 ? UINT8_MAX : p->type == PROP_U16 ? UINT16_MAX :
                    p->type == PROP_U32 ? UINT32_MAX : UINT64_MAX;
     uint64_t v;
-    const char *rest;
-    if (!parse_number(value, &v, &rest) || *rest || v > max) {
-        g_autofree char *wanted = g_strdup_printf("a number from 0 to %" PRIu64, max);
-        return wrong(d, p, value, err, wanted);
-    }
+    if (!parse_number(value, 0, max, &v, err))
+        return wrong(d, p, value, err);
     set_number(d, p, v);
     return true;
 }
@@ -117,7 +75,7 @@ static bool parse_chr(struct device *d, const struct prop *p, const char *value,
     struct machine *m = d->machine;
     struct chr *chr = m && m->chr_find ? m->chr_find(m, value) : NULL;
     if (!chr)
-        return wrong(d, p, value, err, "the id of a -chardev");
+        return opts_error(err, "must be the id of a -chardev") || wrong(d, p, value, err);
     *(struct chr **)field(d, p) = chr;
     return true;
 }
@@ -128,8 +86,8 @@ bool prop_parse(struct device *d, const struct prop *p, const char *value, GErro
     uint64_t size;
     switch (p->type) {
     case PROP_BOOL:
-        if (!parse_bool(value, &flag))
-            return wrong(d, p, value, err, "on or off");
+        if (!parse_bool(value, &flag, err))
+            return wrong(d, p, value, err);
         set_number(d, p, flag);
         return true;
     case PROP_U8:
@@ -137,8 +95,8 @@ bool prop_parse(struct device *d, const struct prop *p, const char *value, GErro
     case PROP_U32:
     case PROP_U64: return parse_integer(d, p, value, err);
     case PROP_SIZE:
-        if (!parse_size(value, &size))
-            return wrong(d, p, value, err, "a size such as 64K, 16M or 2G");
+        if (!parse_size(value, 1, &size, err))
+            return wrong(d, p, value, err);
         set_number(d, p, size);
         return true;
     case PROP_STRING: {

@@ -6,7 +6,7 @@ from guest import PROGRAM, SCALE, Tap
 
 # Arguments, and what the one line on stderr must hold beside the option itself.
 ERRORS = [
-    ('-m 12Q', 'no size'), ('-m 0', 'at least'), ('-m', 'needs an argument'), ('-m 128,maxmem=64', 'maxmem'),
+    ('-m 12Q', 'size=12Q: must be a size'), ('-m 0', 'at least'), ('-m', 'needs an argument'), ('-m 128,maxmem=64', 'maxmem'),
     ('-m 128,foo=1', "no 'foo'"), ('-m 9999T', 'at most'),
     ('-smp 0', 'number from 1'), ('-smp 4,sockets=3', 'must be'), ('-smp 8,maxcpus=4', 'maxcpus'), ('-smp x', 'number'),
     ('-smp 1000', 'number from 1'),

@@ -155,8 +155,8 @@ static void test_props(void)
     g_assert_cmpstr(d->id, ==, "it");
     refused(d, "flag", "maybe", "on or off");
     refused(d, "small", "256", "255");
-    refused(d, "medium", "-1", "'medium'");
-    refused(d, "number", "12x", "'12x'");
+    refused(d, "medium", "-1", "medium=-1");
+    refused(d, "number", "12x", "number=12x");
     refused(d, "number", "", "number");
     refused(d, "number", " 1", "number");
     refused(d, "big", "18446744073709551616", "number");
@@ -169,7 +169,7 @@ static void test_props(void)
     m->chr_find = find_chr;
     g_assert_true(device_set_prop(d, "chardev", "serial0", &err));
     g_assert_nonnull(t->chr);
-    refused(d, "chardev", "serial1", "'serial1'");
+    refused(d, "chardev", "serial1", "chardev=serial1");
     struct device *other = device_new(&toy_type, m->system_bus);
     refused(other, "id", "it", "taken");
     g_assert_true(device_set_prop(other, "fail", "on", &err));

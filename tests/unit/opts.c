@@ -1,6 +1,6 @@
 /* The parser of option arguments, the nearest name to a mistyped one, and the command line as a whole. */
 #include "ui/options.h"
-#include "ui/opts.h"
+#include "hw/core/opts.h"
 
 #include <glib.h>
 
@@ -17,6 +17,17 @@ static void test_pairs(void)
     g_assert_cmpstr(key, ==, "wait");
     g_assert_cmpstr(value, ==, "off");
     g_assert_false(opts_next(o, &key, &value));
+    opts_set(o, "c", "x,y");
+    opts_add(o, "d=1,d=2");
+    g_assert_cmpstr(opts_take(o, "c"), ==, "x,y");
+    uint64_t n;
+    g_assert_true(opts_take_number(o, "d", 0, 2, &n, NULL) && n == 2);
+    opts_set(o, "e", "maybe");
+    GError *err = NULL;
+    bool flag;
+    g_assert_false(opts_take_bool(o, "e", &flag, &err));
+    g_assert_cmpstr(err->message, ==, "e=maybe: must be on or off");
+    g_error_free(err);
     opts_free(o);
 }
 
@@ -36,7 +47,9 @@ static void test_sizes(void)
     check_size("2GiB", UINT64_C(2) << 30);
     check_size("0x10", UINT64_C(16) << 20);
     check_size("4096B", 4096);
-    static const char *const bad[] = { "", "x", "-1", "1Q", "1Mx", "999999999E", "G", "1 M", "nan", "inf" };
+    check_size("7EB", UINT64_C(7) << 60);
+    check_size("9007199254740993B", UINT64_C(9007199254740993)); /* more digits than a double has */
+    static const char *const bad[] = { "", "x", "-1", "1Q", "1Mx", "1e3", "8E", "999999999E", "G", "1 M", "nan", "inf" };
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         uint64_t v;
         GError *err = NULL;

@@ -3,11 +3,10 @@
  *
  * Nothing here knows an option. Keys are taken out one by one, so that what is left at the end is what nobody knows.
  */
-#include "ui/opts.h"
+#include "hw/core/opts.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 struct pair {
@@ -46,31 +45,41 @@ static char *next_element(const char **p)
     return g_string_free(s, FALSE);
 }
 
+void opts_set(struct opts *o, const char *key, const char *value)
+{
+    struct pair p = { .key = g_strdup(key), .value = g_strdup(value) };
+    g_array_append_val(o->pairs, p);
+}
+
+/* `implied`: key of the first element if that is a word. */
+static void add(struct opts *o, const char *text, const char *implied)
+{
+    for (; *text; implied = NULL) {
+        g_autofree char *element = next_element(&text);
+        char *eq = strchr(element, '=');
+        if (eq) {
+            *eq = 0;
+            opts_set(o, element, eq + 1);
+        } else if (implied) {
+            opts_set(o, implied, element);
+        } else if (g_str_has_prefix(element, "no") && strlen(element) > 4) {
+            opts_set(o, element + 2, "off");
+        } else {
+            opts_set(o, element, "on");
+        }
+    }
+}
+
+void opts_add(struct opts *o, const char *text)
+{
+    add(o, text, NULL);
+}
+
 struct opts *opts_parse(const char *text, const char *implied)
 {
     struct opts *o = g_new0(struct opts, 1);
     o->pairs = g_array_new(FALSE, FALSE, sizeof(struct pair));
-    bool first = true;
-    while (*text) {
-        g_autofree char *element = next_element(&text);
-        char *eq = strchr(element, '=');
-        struct pair p = { 0 };
-        if (eq) {
-            p.key = g_strndup(element, eq - element);
-            p.value = g_strdup(eq + 1);
-        } else if (first && implied) {
-            p.key = g_strdup(implied);
-            p.value = g_strdup(element);
-        } else if (g_str_has_prefix(element, "no") && strlen(element) > 4) {
-            p.key = g_strdup(element + 2);
-            p.value = g_strdup("off");
-        } else {
-            p.key = g_strdup(element);
-            p.value = g_strdup("on");
-        }
-        first = false;
-        g_array_append_val(o->pairs, p);
-    }
+    add(o, text, implied);
     return o;
 }
 
@@ -121,7 +130,7 @@ bool parse_bool(const char *text, bool *out, GError **err)
     else if (g_strv_contains(off, text))
         *out = false;
     else
-        return opts_error(err, "'%s' is neither on nor off", text);
+        return opts_error(err, "must be on or off");
     return true;
 }
 
@@ -129,9 +138,10 @@ bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out, G
 {
     char *end;
     errno = 0;
-    unsigned long long v = strtoull(text, &end, 0);
-    if (errno || end == text || *end || strchr(text, '-') || v < min || v > max)
-        return opts_error(err, "'%s' is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
+    uint64_t v = g_ascii_strtoull(text, &end, 0);
+    /* It would take spaces and signs. */
+    if (!g_ascii_isdigit(*text) || errno || *end || v < min || v > max)
+        return opts_error(err, "must be a number from %" PRIu64 " to %" PRIu64, min, max);
     *out = v;
     return true;
 }
@@ -140,7 +150,7 @@ bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out, G
 static int suffix_shift(const char *suffix)
 {
     static const char letters[] = "BKMGTPE";
-    const char *at = *suffix ? strchr(letters, g_ascii_toupper(*suffix)) : NULL;
+    const char *at = strchr(letters, g_ascii_toupper(*suffix));
     if (!at || (suffix[1] && !(g_ascii_toupper(suffix[1]) == 'B' && suffix[2] == 0) &&
                 !(suffix[1] == 'i' && suffix[2] == 'B' && suffix[3] == 0)))
         return -1;
@@ -150,51 +160,46 @@ static int suffix_shift(const char *suffix)
 bool parse_size(const char *text, uint64_t unit, uint64_t *out, GError **err)
 {
     char *end;
-    double bytes;
+    bool hex = g_ascii_strncasecmp(text, "0x", 2) == 0;
     errno = 0;
-    if (g_str_has_prefix(text, "0x") || g_str_has_prefix(text, "0X")) {
-        bytes = (double)strtoull(text, &end, 16);
-    } else {
-        bytes = g_ascii_strtod(text, &end);
-    }
+    uint64_t whole = g_ascii_strtoull(text, &end, hex ? 16 : 10);
+    double fraction = 0;
+    if (*end == '.' && !hex)
+        fraction = g_ascii_strtod(end, &end);
     int shift = *end ? suffix_shift(end) : 0;
-    if (errno || end == text || !g_ascii_isdigit(*text) || shift < 0)
-        return opts_error(err, "'%s' is no size; write it like 512M, 2G or 1.5G", text);
-    bytes *= *end ? ldexp(1.0, shift) : (double)unit;
-    if (bytes >= ldexp(1.0, 63))
-        return opts_error(err, "the size '%s' is too large", text);
-    *out = (uint64_t)bytes;
+    if (!g_ascii_isdigit(*text) || errno || shift < 0)
+        return opts_error(err, "must be a size such as 512M, 2G or 1.5G");
+    if (*end)
+        unit = UINT64_C(1) << shift;
+    if (whole >= (UINT64_C(1) << 63) / unit)
+        return opts_error(err, "must be a smaller size");
+    *out = whole * unit + (uint64_t)(fraction * (double)unit);
     return true;
+}
+
+/* The sentence of a value that did not parse; false. */
+static bool wrong(const char *key, const char *value, GError **err)
+{
+    g_prefix_error(err, "%s=%s: ", key, value);
+    return false;
 }
 
 bool opts_take_bool(struct opts *o, const char *key, bool *out, GError **err)
 {
     const char *v = opts_take(o, key);
-    if (v && !parse_bool(v, out, err)) {
-        g_prefix_error(err, "%s=: ", key);
-        return false;
-    }
-    return true;
+    return !v || parse_bool(v, out, err) || wrong(key, v, err);
 }
 
 bool opts_take_number(struct opts *o, const char *key, uint64_t min, uint64_t max, uint64_t *out, GError **err)
 {
     const char *v = opts_take(o, key);
-    if (v && !parse_number(v, min, max, out, err)) {
-        g_prefix_error(err, "%s=: ", key);
-        return false;
-    }
-    return true;
+    return !v || parse_number(v, min, max, out, err) || wrong(key, v, err);
 }
 
 bool opts_take_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out, GError **err)
 {
     const char *v = opts_take(o, key);
-    if (v && !parse_size(v, unit, out, err)) {
-        g_prefix_error(err, "%s=: ", key);
-        return false;
-    }
-    return true;
+    return !v || parse_size(v, unit, out, err) || wrong(key, v, err);
 }
 
 bool opts_done(struct opts *o, const char *known, GError **err)
