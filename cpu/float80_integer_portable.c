@@ -22,7 +22,7 @@ static bool to_integer(struct soft a, uint64_t *v, unsigned *flags, uint32_t cw)
     if (e > 63)
         return false;
     /* The integer part in hi. */
-    struct u128 m = u128_shr_jam((struct u128){ a.mant, 0 }, 63 - e > 128 ? 128 : 63 - e);
+    struct wide m = wide_shr_sticky(wide_make(a.mant, 0), 63 - e > 128 ? 128 : 63 - e);
     struct soft_rounded d = soft_round(m, 0, a.sign, cw);
     if (d.carry)
         return false;
@@ -96,7 +96,7 @@ static unsigned narrow_finite(uint64_t *r, struct soft a, struct format f, uint3
 {
     int32_t max = (1 << f.exp_bits) - 1, exp = a.exp - FLOAT80_BIAS + (max >> 1);
     unsigned drop = 63 - f.frac, rc = cw & FPU_RC_MASK;
-    struct u128 m = { a.mant, 0 };
+    struct wide m = wide_make(a.mant, 0);
     struct soft_rounded d = soft_round(m, drop, a.sign, cw);
     unsigned flags = (d.inexact ? FPU_PE : 0) | (d.up ? FPU_C1 : 0);
     uint64_t frac_mask = (UINT64_C(1) << f.frac) - 1;
@@ -111,7 +111,7 @@ static unsigned narrow_finite(uint64_t *r, struct soft a, struct format f, uint3
     if (exp + d.carry < 1) {
         if (!(cw & FPU_UE))
             return FPU_UE;
-        d = soft_round(u128_shr_jam(m, 1 - exp > 128 ? 128 : 1 - exp), drop, a.sign, cw);
+        d = soft_round(wide_shr_sticky(m, 1 - exp > 128 ? 128 : 1 - exp), drop, a.sign, cw);
         /* A carry into the integer bit makes the exponent 1. */
         *r = d.mant >> drop;
         return (d.inexact ? FPU_UE | FPU_PE : 0) | (d.up ? FPU_C1 : 0);
@@ -216,7 +216,7 @@ unsigned float80_scale(struct float80 *r, struct float80 x, struct float80 y, ui
     } else if (b.class == SOFT_ZERO) {
         *r = passed_through(x);
     } else {
-        flags = soft_pack(r, a.sign, a.exp + scale_of(b), (struct u128){ a.mant, 0 }, 0, cw);
+        flags = soft_pack(r, a.sign, a.exp + scale_of(b), wide_make(a.mant, 0), 0, cw);
     }
     return soft_denormal(flags, a.denormal || b.denormal, cw);
 }
@@ -275,11 +275,11 @@ static unsigned remainder_finite(struct float80 *r, struct soft a, struct soft b
                 sign = !sign;
                 q++;
                 /* b - rem: less than or equal to half of b, exact in 128 bits */
-                struct u128 d =
-                    u128_sub((struct u128){ b.mant, 0 },
-                             distance < 0 ? u128_shr_jam((struct u128){ rem, 0 }, 1) : (struct u128){ rem, 0 });
+                struct wide d =
+                    wide_sub(wide_make(b.mant, 0),
+                             distance < 0 ? wide_shr_sticky(wide_make(rem, 0), 1) : wide_make(rem, 0));
                 unsigned shift = d.hi ? __builtin_clzll(d.hi) : 64 + __builtin_clzll(d.lo);
-                flags = soft_pack(r, sign, b.exp - (int32_t)shift, u128_shl(d, shift), 0, cw);
+                flags = soft_pack(r, sign, b.exp - (int32_t)shift, wide_shl(d, shift), 0, cw);
                 return flags | quotient_bits(q);
             }
         }
@@ -292,7 +292,7 @@ static unsigned remainder_finite(struct float80 *r, struct soft a, struct soft b
         return codes;
     }
     unsigned shift = __builtin_clzll(rem);
-    flags = soft_pack(r, sign, b.exp - (int32_t)shift, (struct u128){ rem << shift, 0 }, 0, cw);
+    flags = soft_pack(r, sign, b.exp - (int32_t)shift, wide_make(rem << shift, 0), 0, cw);
     return flags | codes;
 }
 
@@ -308,7 +308,7 @@ static unsigned remainder80(struct float80 *r, struct float80 x, struct float80 
     if (a.class == SOFT_ZERO || b.class == SOFT_INF)
         *r = passed_through(x);
     else if (a.exp - b.exp < -1)
-        flags = soft_pack(r, a.sign, a.exp, (struct u128){ a.mant, 0 }, 0, cw);
+        flags = soft_pack(r, a.sign, a.exp, wide_make(a.mant, 0), 0, cw);
     else
         flags = remainder_finite(r, a, b, nearest, cw);
     return soft_denormal(flags, a.denormal || b.denormal, cw);

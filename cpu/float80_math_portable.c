@@ -48,15 +48,15 @@ static unsigned from_mpfr(struct float80 *r, mpfr_t v, enum nudge nudge, uint32_
     if (!mpfr_zero_p(t))
         nudge = NUDGE_UP;
     mpfr_clear(t);
-    struct u128 m = { (uint64_t)word[0] << 32 | word[1], (uint64_t)word[2] << 32 | word[3] };
+    struct wide m = wide_make((uint64_t)word[0] << 32 | word[1], (uint64_t)word[2] << 32 | word[3]);
     int32_t exp = (int32_t)e - 1 + FLOAT80_BIAS;
     unsigned flags = FPU_PE;
     if (nudge == NUDGE_UP) {
         m.lo |= 1;
     } else if (nudge == NUDGE_DOWN) {
-        m = u128_sub(m, (struct u128){ 0, 1 });
+        m = wide_sub(m, wide_make(0, 1));
         if (!(m.hi >> 63)) {
-            m = (struct u128){ ~UINT64_C(0), ~UINT64_C(0) };
+            m = wide_make(~UINT64_C(0), ~UINT64_C(0));
             exp--;
         }
     } else if (exp < 1) {
@@ -314,7 +314,7 @@ static unsigned tiny_result(struct float80 *r, struct soft a, bool cosine, uint3
     if (cosine)
         *r = float80_make(FLOAT80_BIAS, FLOAT80_INT);
     else
-        flags |= soft_pack(r, a.sign, a.exp, (struct u128){ a.mant, 0 }, 0, cw) | (a.exp < 1 ? FPU_UE : 0);
+        flags |= soft_pack(r, a.sign, a.exp, wide_make(a.mant, 0), 0, cw) | (a.exp < 1 ? FPU_UE : 0);
     return soft_denormal(flags, a.denormal, cw);
 }
 

@@ -7,40 +7,6 @@
  */
 #include "cpu/float80_soft.h"
 
-/* --- Integers ----------------------------------------------------------------------------------------------------- */
-
-struct u128 u128_mul(uint64_t a, uint64_t b)
-{
-    uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
-    uint64_t p00 = a0 * b0, p01 = a0 * b1, p10 = a1 * b0;
-    uint64_t mid = (p00 >> 32) + (uint32_t)p01 + (uint32_t)p10;
-    return (struct u128){ a1 * b1 + (p01 >> 32) + (p10 >> 32) + (mid >> 32), mid << 32 | (uint32_t)p00 };
-}
-
-/* One 32-bit digit of the quotient: (*rem : next) / d, with *rem < d. */
-static uint64_t div_digit(uint64_t *rem, uint32_t next, uint64_t d)
-{
-    uint64_t d1 = d >> 32, d0 = (uint32_t)d;
-    uint64_t q = *rem / d1, r = *rem % d1;
-    while (q >> 32 || q * d0 > (r << 32 | next)) {
-        q--;
-        r += d1;
-        if (r >> 32)
-            break;
-    }
-    *rem = (*rem << 32 | next) - q * d;
-    return q;
-}
-
-uint64_t u128_div(struct u128 n, uint64_t d, uint64_t *rem)
-{
-    uint64_t r = n.hi;
-    uint64_t q1 = div_digit(&r, n.lo >> 32, d);
-    uint64_t q0 = div_digit(&r, (uint32_t)n.lo, d);
-    *rem = r;
-    return q1 << 32 | q0;
-}
-
 /* --- Taking apart and putting together ---------------------------------------------------------------------------- */
 
 struct soft soft_unpack(struct float80 a)
@@ -64,7 +30,7 @@ struct soft soft_unpack(struct float80 a)
     return s;
 }
 
-struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint32_t cw)
+struct soft_rounded soft_round(struct wide m, unsigned drop, bool sign, uint32_t cw)
 {
     struct soft_rounded r = { .mant = m.hi };
     uint64_t unit = UINT64_C(1) << drop;
@@ -108,14 +74,14 @@ static unsigned overflow(struct float80 *r, bool sign, unsigned drop, uint32_t c
 }
 
 /* The masked response to underflow: a denormal, or zero. */
-static unsigned denormalize(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint32_t cw)
+static unsigned denormalize(struct float80 *r, bool sign, int32_t exp, struct wide m, unsigned drop, uint32_t cw)
 {
-    struct soft_rounded d = soft_round(u128_shr_jam(m, 1 - exp > 128 ? 128 : 1 - exp), drop, sign, cw);
+    struct soft_rounded d = soft_round(wide_shr_sticky(m, 1 - exp > 128 ? 128 : 1 - exp), drop, sign, cw);
     *r = float80_make((sign ? FLOAT80_SIGN : 0) | (d.mant >> 63), d.mant);
     return (d.inexact ? FPU_UE | FPU_PE : 0) | (d.up ? FPU_C1 : 0);
 }
 
-unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint32_t cw)
+unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct wide m, unsigned drop, uint32_t cw)
 {
     struct soft_rounded d = soft_round(m, drop, sign, cw);
     unsigned flags = (d.inexact ? FPU_PE : 0) | (d.up ? FPU_C1 : 0);
@@ -204,11 +170,11 @@ static bool cancel_sign(uint32_t cw)
 /* |a| + |b|, for exp of a not less than that of b */
 static unsigned add_magnitudes(struct float80 *r, struct soft a, struct soft b, uint32_t cw)
 {
-    struct u128 x = { a.mant, 0 };
-    struct u128 sum = u128_add(x, u128_shr_jam((struct u128){ b.mant, 0 }, a.exp - b.exp > 128 ? 128 : a.exp - b.exp));
+    struct wide x = wide_make(a.mant, 0);
+    struct wide sum = wide_add(x, wide_shr_sticky(wide_make(b.mant, 0), a.exp - b.exp > 128 ? 128 : a.exp - b.exp));
     if (sum.hi >= a.mant)
         return soft_pack(r, a.sign, a.exp, sum, soft_drop(cw), cw);
-    sum = u128_shr_jam(sum, 1);
+    sum = wide_shr_sticky(sum, 1);
     sum.hi |= FLOAT80_INT;
     return soft_pack(r, a.sign, a.exp + 1, sum, soft_drop(cw), cw);
 }
@@ -216,10 +182,10 @@ static unsigned add_magnitudes(struct float80 *r, struct soft a, struct soft b, 
 /* |a| - |b|, for |a| > |b| */
 static unsigned sub_magnitudes(struct float80 *r, struct soft a, struct soft b, uint32_t cw)
 {
-    struct u128 x = { a.mant, 0 };
-    struct u128 diff = u128_sub(x, u128_shr_jam((struct u128){ b.mant, 0 }, a.exp - b.exp > 128 ? 128 : a.exp - b.exp));
+    struct wide x = wide_make(a.mant, 0);
+    struct wide diff = wide_sub(x, wide_shr_sticky(wide_make(b.mant, 0), a.exp - b.exp > 128 ? 128 : a.exp - b.exp));
     unsigned shift = diff.hi ? __builtin_clzll(diff.hi) : 64 + __builtin_clzll(diff.lo);
-    return soft_pack(r, a.sign, a.exp - (int32_t)shift, u128_shl(diff, shift), soft_drop(cw), cw);
+    return soft_pack(r, a.sign, a.exp - (int32_t)shift, wide_shl(diff, shift), soft_drop(cw), cw);
 }
 
 static unsigned add_finite(struct float80 *r, struct soft a, struct soft b, uint32_t cw)
@@ -229,9 +195,9 @@ static unsigned add_finite(struct float80 *r, struct soft a, struct soft b, uint
         return 0;
     }
     if (a.class == SOFT_ZERO)
-        return soft_pack(r, b.sign, b.exp, (struct u128){ b.mant, 0 }, soft_drop(cw), cw);
+        return soft_pack(r, b.sign, b.exp, wide_make(b.mant, 0), soft_drop(cw), cw);
     if (b.class == SOFT_ZERO)
-        return soft_pack(r, a.sign, a.exp, (struct u128){ a.mant, 0 }, soft_drop(cw), cw);
+        return soft_pack(r, a.sign, a.exp, wide_make(a.mant, 0), soft_drop(cw), cw);
     if (a.sign == b.sign)
         return a.exp >= b.exp ? add_magnitudes(r, a, b, cw) : add_magnitudes(r, b, a, cw);
     if (a.exp == b.exp && a.mant == b.mant) {
@@ -289,10 +255,10 @@ unsigned float80_mul(struct float80 *r, struct float80 x, struct float80 y, uint
     } else if (a.class == SOFT_ZERO || b.class == SOFT_ZERO) {
         *r = soft_zero(sign);
     } else {
-        struct u128 p = u128_mul(a.mant, b.mant);
+        struct wide p = wide_mul(a.mant, b.mant);
         int32_t exp = a.exp + b.exp - FLOAT80_BIAS + 1;
         if (!(p.hi >> 63)) {
-            p = u128_shl(p, 1);
+            p = wide_shl(p, 1);
             exp--;
         }
         flags = soft_pack(r, sign, exp, p, soft_drop(cw), cw);
@@ -302,16 +268,16 @@ unsigned float80_mul(struct float80 *r, struct float80 x, struct float80 y, uint
 
 static unsigned div_finite(struct float80 *r, struct soft a, struct soft b, bool sign, uint32_t cw)
 {
-    struct u128 n = { a.mant, 0 };
-    struct u128 q;
+    struct wide n = wide_make(a.mant, 0);
+    struct wide q;
     uint64_t rem;
     int32_t exp = a.exp - b.exp + FLOAT80_BIAS - 1;
     if (a.mant >= b.mant) {
-        n = (struct u128){ a.mant >> 1, a.mant << 63 };
+        n = wide_make(a.mant >> 1, a.mant << 63);
         exp++;
     }
-    q.hi = u128_div(n, b.mant, &rem);
-    q.lo = u128_div((struct u128){ rem, 0 }, b.mant, &rem);
+    q.hi = wide_div(n, b.mant, &rem);
+    q.lo = wide_div(wide_make(rem, 0), b.mant, &rem);
     q.lo |= rem != 0;
     return soft_pack(r, sign, exp, q, soft_drop(cw), cw);
 }
@@ -339,28 +305,6 @@ unsigned float80_div(struct float80 *r, struct float80 x, struct float80 y, uint
     return soft_denormal(flags, a.denormal || b.denormal, cw);
 }
 
-/* Root of n in 64 bits, for n >= 2^126; *rem is what is left, at most twice the root. */
-static uint64_t root(struct u128 n, struct u128 *rem)
-{
-    uint64_t q = 0;
-    struct u128 left = { 0, 0 };
-    for (int k = 0; k < 64; k++) {
-        left = u128_shl(left, 2);
-        left.lo |= n.hi >> 62;
-        n = u128_shl(n, 2);
-        /* The next digit is 1 if 4q + 1 fits in what is left. */
-        struct u128 trial = u128_shl((struct u128){ 0, q }, 2);
-        trial.lo |= 1;
-        q <<= 1;
-        if (!u128_less(left, trial)) {
-            left = u128_sub(left, trial);
-            q |= 1;
-        }
-    }
-    *rem = left;
-    return q;
-}
-
 unsigned float80_sqrt(struct float80 *r, struct float80 x, uint32_t cw)
 {
     unsigned flags;
@@ -379,9 +323,9 @@ unsigned float80_sqrt(struct float80 *r, struct float80 x, uint32_t cw)
     }
     /* An even power of two times a number in [1, 4), the latter with 126 bits of fraction. */
     int32_t e = a.exp - FLOAT80_BIAS;
-    struct u128 n = e & 1 ? (struct u128){ a.mant, 0 } : (struct u128){ a.mant >> 1, a.mant << 63 };
-    struct u128 rem, q;
-    q.hi = root(n, &rem);
+    struct wide n = e & 1 ? wide_make(a.mant, 0) : wide_make(a.mant >> 1, a.mant << 63);
+    struct wide rem, q;
+    q.hi = wide_sqrt(n, &rem);
     /* The root of an integer is never half way between two integers. */
     bool above_half = rem.hi || rem.lo > q.hi;
     q.lo = !rem.hi && !rem.lo ? 0 : above_half ? UINT64_C(3) << 62 : UINT64_C(1) << 62;

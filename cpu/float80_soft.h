@@ -1,10 +1,11 @@
 /*
- * Inside the portable 80-bit arithmetic: numbers taken apart, 128-bit integers, rounding. For float80*_portable.c only.
+ * Inside the portable 80-bit arithmetic: numbers taken apart, rounding. For float80*_portable.c only.
  */
 #ifndef CPU_FLOAT80_SOFT_H
 #define CPU_FLOAT80_SOFT_H
 
 #include "cpu/float80.h"
+#include "cpu/wide.h"
 
 enum soft_class { SOFT_ZERO, SOFT_FINITE, SOFT_INF, SOFT_QNAN, SOFT_SNAN, SOFT_UNSUPPORTED };
 
@@ -18,53 +19,6 @@ struct soft {
 };
 
 struct soft soft_unpack(struct float80 a);
-
-struct u128 {
-    uint64_t hi, lo;
-};
-
-static inline struct u128 u128_add(struct u128 a, struct u128 b)
-{
-    struct u128 r = { a.hi + b.hi, a.lo + b.lo };
-    r.hi += r.lo < a.lo;
-    return r;
-}
-
-static inline struct u128 u128_sub(struct u128 a, struct u128 b)
-{
-    struct u128 r = { a.hi - b.hi - (a.lo < b.lo), a.lo - b.lo };
-    return r;
-}
-
-static inline bool u128_less(struct u128 a, struct u128 b)
-{
-    return a.hi < b.hi || (a.hi == b.hi && a.lo < b.lo);
-}
-
-static inline struct u128 u128_shl(struct u128 a, unsigned n)
-{
-    if (n >= 64)
-        return (struct u128){ n >= 128 ? 0 : a.lo << (n - 64), 0 };
-    return n ? (struct u128){ a.hi << n | a.lo >> (64 - n), a.lo << n } : a;
-}
-
-/* Shift right; bits that fall out leave bit 0 set. */
-static inline struct u128 u128_shr_jam(struct u128 a, unsigned n)
-{
-    if (n == 0)
-        return a;
-    if (n < 64)
-        return (struct u128){ a.hi >> n, a.hi << (64 - n) | a.lo >> n | (a.lo << (64 - n) != 0) };
-    if (n == 64)
-        return (struct u128){ 0, a.hi | (a.lo != 0) };
-    if (n < 128)
-        return (struct u128){ 0, a.hi >> (n - 64) | ((a.hi << (128 - n) | a.lo) != 0) };
-    return (struct u128){ 0, (a.hi | a.lo) != 0 };
-}
-
-struct u128 u128_mul(uint64_t a, uint64_t b);
-/* Quotient of n / d, for n.hi < d and d with its top bit set. */
-uint64_t u128_div(struct u128 n, uint64_t d, uint64_t *rem);
 
 /* Bits below the precision that the control word asks for. */
 static inline unsigned soft_drop(uint32_t cw)
@@ -84,13 +38,13 @@ struct soft_rounded {
 };
 
 /* Rounds m, a number with 64 bits of fraction below hi, so that the low `drop` (0..63) bits of hi are clear. */
-struct soft_rounded soft_round(struct u128 m, unsigned drop, bool sign, uint32_t cw);
+struct soft_rounded soft_round(struct wide m, unsigned drop, bool sign, uint32_t cw);
 
 /*
  * The number (-1)^sign * m * 2^(exp - bias - 127), top bit of m set, rounded and packed, with the masked or the
  * unmasked response to overflow and underflow. Returns OE UE PE C1.
  */
-unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct u128 m, unsigned drop, uint32_t cw);
+unsigned soft_pack(struct float80 *r, bool sign, int32_t exp, struct wide m, unsigned drop, uint32_t cw);
 
 /*
  * Invalid operands and NaNs. True: *r and *flags are the answer. The second form looks at one operand.

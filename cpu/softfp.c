@@ -7,42 +7,6 @@
 #include "cpu/softfp_core.h"
 #include "cpu/wide.h"
 
-static inline struct wide wide_shift_left(struct wide a, unsigned n)
-{
-    if (n == 0)
-        return a;
-    if (n >= 64)
-        return (struct wide){ .hi = a.lo << (n - 64) };
-    return (struct wide){ .hi = a.hi << n | a.lo >> (64 - n), .lo = a.lo << n };
-}
-
-static inline struct wide wide_shift_sticky(struct wide a, unsigned n)
-{
-    if (n == 0)
-        return a;
-    if (n >= 128)
-        return (struct wide){ .lo = (a.hi | a.lo) != 0 };
-    if (n >= 64)
-        return (struct wide){ .lo = sf_shift_sticky(a.hi, n - 64) | (a.lo != 0) };
-    return (struct wide){ .hi = a.hi >> n, .lo = sf_shift_sticky(a.lo, n) | a.hi << (64 - n) };
-}
-
-static inline struct wide wide_add(struct wide a, struct wide b)
-{
-    uint64_t lo = a.lo + b.lo;
-    return (struct wide){ .hi = a.hi + b.hi + (lo < a.lo), .lo = lo };
-}
-
-static inline struct wide wide_sub(struct wide a, struct wide b)
-{
-    return (struct wide){ .hi = a.hi - b.hi - (a.lo < b.lo), .lo = a.lo - b.lo };
-}
-
-static inline bool wide_less(struct wide a, struct wide b)
-{
-    return a.hi != b.hi ? a.hi < b.hi : a.lo < b.lo;
-}
-
 SF_INLINE uint64_t sf_invalid(struct sf_env *env, const struct sf_format *f)
 {
     env->flags |= MXCSR_IE;
@@ -123,7 +87,7 @@ SF_INLINE uint64_t sf_mul(struct sf_env *env, const struct sf_format *f, uint64_
     struct wide p = wide_mul(x.mant, y.mant);
     int exp = x.exp + y.exp + 1;
     if (!(p.hi >> 63)) {
-        p = wide_shift_left(p, 1);
+        p = wide_shl(p, 1);
         exp--;
     }
     return sf_pack_env(env, f, sign, exp, p.hi | (p.lo != 0));
@@ -169,21 +133,8 @@ SF_INLINE uint64_t sf_div(struct sf_env *env, const struct sf_format *f, uint64_
 /* floor(sqrt(m * 2^64)) for m >= 2^62: bit 63 is set; the lowest bit is sticky. */
 static uint64_t sf_sqrt_mantissa(uint64_t m)
 {
-    struct wide rest = { 0 };
-    uint64_t root = 0;
-
-    for (int step = 0; step < 64; step++) {
-        unsigned pair = step < 32 ? m >> (62 - 2 * step) & 3 : 0;
-        rest = wide_shift_left(rest, 2);
-        rest.lo |= pair;
-        /* trial = 4 * root + 1 */
-        struct wide trial = { .hi = root >> 62, .lo = root << 2 | 1 };
-        root <<= 1;
-        if (!wide_less(rest, trial)) {
-            rest = wide_sub(rest, trial);
-            root |= 1;
-        }
-    }
+    struct wide rest;
+    uint64_t root = wide_sqrt(wide_make(m, 0), &rest);
     return root | ((rest.hi | rest.lo) != 0);
 }
 
@@ -232,12 +183,12 @@ SF_INLINE uint64_t sf_fma_sum(struct sf_env *env, const struct sf_format *f, boo
         sign_p = sign_c;
         sign_c = s;
     }
-    c = wide_shift_sticky(c, exp_p - exp_c);
+    c = wide_shr_sticky(c, exp_p - exp_c);
     p = sign_p == sign_c ? wide_add(p, c) : wide_sub(p, c);
     if (!(p.hi | p.lo))
         return sf_zero(f, sf_zero_sign(env));
     unsigned zeros = p.hi ? __builtin_clzll(p.hi) : 64 + __builtin_clzll(p.lo);
-    p = wide_shift_left(p, zeros);
+    p = wide_shl(p, zeros);
     return sf_pack_env(env, f, sign_p, exp_p + 1 - (int)zeros, p.hi | (p.lo != 0));
 }
 
@@ -266,7 +217,7 @@ SF_INLINE uint64_t sf_fma(struct sf_env *env, const struct sf_format *f, uint64_
     struct wide p = wide_mul(x.mant, y.mant);
     int exp = x.exp + y.exp + 1;
     if (p.hi >> 63)
-        p = wide_shift_sticky(p, 1); /* at most 106 bits are in use: nothing is lost */
+        p = wide_shr_sticky(p, 1); /* at most 106 bits are in use: nothing is lost */
     else
         exp--;
     if (z.class == SF_ZERO)

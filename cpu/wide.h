@@ -1,5 +1,6 @@
 /*
- * 64 by 64 bit multiplication to 128 bits and the division back, for hosts with and without a 128-bit integer type.
+ * Unsigned numbers of 128 bits, for hosts with and without such a type: what multiplication and division of 64 bits need, and
+ * floating point made of integers.
  */
 #ifndef CPU_WIDE_H
 #define CPU_WIDE_H
@@ -10,6 +11,11 @@
 struct wide {
     uint64_t lo, hi;
 };
+
+static inline struct wide wide_make(uint64_t hi, uint64_t lo)
+{
+    return (struct wide){ .lo = lo, .hi = hi };
+}
 
 /* In 32-bit pieces, as on paper. */
 static inline struct wide wide_mul_pieces(uint64_t a, uint64_t b)
@@ -75,6 +81,65 @@ static inline struct wide wide_mul_signed(int64_t a, int64_t b)
 
     p.hi -= (a < 0 ? (uint64_t)b : 0) + (b < 0 ? (uint64_t)a : 0);
     return p;
+}
+
+static inline struct wide wide_add(struct wide a, struct wide b)
+{
+    uint64_t lo = a.lo + b.lo;
+    return wide_make(a.hi + b.hi + (lo < a.lo), lo);
+}
+
+static inline struct wide wide_sub(struct wide a, struct wide b)
+{
+    return wide_make(a.hi - b.hi - (a.lo < b.lo), a.lo - b.lo);
+}
+
+static inline bool wide_less(struct wide a, struct wide b)
+{
+    return a.hi < b.hi || (a.hi == b.hi && a.lo < b.lo);
+}
+
+static inline struct wide wide_shl(struct wide a, unsigned n)
+{
+    if (n >= 64)
+        return wide_make(n >= 128 ? 0 : a.lo << (n - 64), 0);
+    return n ? wide_make(a.hi << n | a.lo >> (64 - n), a.lo << n) : a;
+}
+
+/* Shifts right; bits that fall out leave bit 0 set. */
+static inline struct wide wide_shr_sticky(struct wide a, unsigned n)
+{
+    if (n == 0)
+        return a;
+    if (n < 64)
+        return wide_make(a.hi >> n, a.hi << (64 - n) | a.lo >> n | (a.lo << (64 - n) != 0));
+    if (n == 64)
+        return wide_make(0, a.hi | (a.lo != 0));
+    if (n < 128)
+        return wide_make(0, a.hi >> (n - 64) | ((a.hi << (128 - n) | a.lo) != 0));
+    return wide_make(0, (a.hi | a.lo) != 0);
+}
+
+/* The root of n, rounded down; *rem is what is left, at most twice the root. */
+static inline uint64_t wide_sqrt(struct wide n, struct wide *rem)
+{
+    uint64_t root = 0;
+    struct wide left = { 0 };
+
+    for (int digit = 0; digit < 64; digit++) {
+        left = wide_shl(left, 2);
+        left.lo |= n.hi >> 62;
+        n = wide_shl(n, 2);
+        /* The next digit is 1 if 4 * root + 1 fits in what is left. */
+        struct wide trial = wide_make(root >> 62, root << 2 | 1);
+        root <<= 1;
+        if (!wide_less(left, trial)) {
+            left = wide_sub(left, trial);
+            root |= 1;
+        }
+    }
+    *rem = left;
+    return root;
 }
 
 static inline struct wide wide_negate(struct wide n)

@@ -39,5 +39,3 @@
 #define soft_pack F80(soft_pack)
 #define soft_nan F80(soft_nan)
 #define soft_nan1 F80(soft_nan1)
-#define u128_mul F80(u128_mul)
-#define u128_div F80(u128_div)

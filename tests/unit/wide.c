@@ -1,4 +1,7 @@
-/* cpu/wide.h: the arithmetic in pieces against the compiler's 128-bit type, and both against known products. */
+/*
+ * cpu/wide.h: the arithmetic in pieces against the compiler's 128-bit type, and both against known products; shifts and roots by
+ * what defines them.
+ */
 #include "cpu/wide.h"
 
 #include <glib.h>
@@ -63,6 +66,37 @@ static void test_div(void)
         }
 }
 
+/* Against shifts by one bit. */
+static void test_shift(void)
+{
+    for (unsigned a = 0; a < value_count; a++) {
+        struct wide n = wide_make(values[a], values[(a * 7 + 3) % value_count]), left = n, right = n;
+        for (unsigned by = 0; by < 140; by++) {
+            struct wide l = wide_shl(n, by), r = wide_shr_sticky(n, by);
+            g_assert_cmphex(l.hi, ==, left.hi);
+            g_assert_cmphex(l.lo, ==, left.lo);
+            g_assert_cmphex(r.hi, ==, right.hi);
+            g_assert_cmphex(r.lo, ==, right.lo);
+            left = wide_make(left.hi << 1 | left.lo >> 63, left.lo << 1);
+            right = wide_make(right.hi >> 1, right.hi << 63 | right.lo >> 1 | (right.lo & 1));
+        }
+    }
+}
+
+/* root * root + rest is n again, and the rest is too small for a larger root. */
+static void test_sqrt(void)
+{
+    for (unsigned a = 0; a < value_count; a++)
+        for (unsigned b = 0; b < value_count; b += 7) {
+            struct wide n = wide_make(values[a], values[b]), rest;
+            uint64_t root = wide_sqrt(n, &rest);
+            struct wide back = wide_add(wide_mul(root, root), rest), twice = wide_shl(wide_make(0, root), 1);
+            g_assert_cmphex(back.hi, ==, n.hi);
+            g_assert_cmphex(back.lo, ==, n.lo);
+            g_assert_false(wide_less(twice, rest));
+        }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -70,5 +104,7 @@ int main(int argc, char **argv)
     g_test_add_func("/wide/known", test_known);
     g_test_add_func("/wide/mul", test_mul);
     g_test_add_func("/wide/div", test_div);
+    g_test_add_func("/wide/shift", test_shift);
+    g_test_add_func("/wide/sqrt", test_sqrt);
     return g_test_run();
 }
