@@ -9,8 +9,8 @@
 #include "cpu/cpu.h"
 
 #include "cpu/model.h"
+#include "hw/core/opts.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* NONE is there always: rows without a feature ask for it. */
@@ -119,26 +119,13 @@ static unsigned find_feature(const char *name)
     return FEAT_NONE;
 }
 
-static bool bad(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-static bool bad(GError **err, const char *fmt, ...)
+/* "KEY=VALUE: must be ..." */
+static bool parse_setting(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out, GError **err)
 {
-    va_list ap;
-    va_start(ap, fmt);
-    g_autofree char *text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
+    if (parse_number(value, min, max, out, err))
+        return true;
+    g_prefix_error(err, "%s=%s: ", key, value);
     return false;
-}
-
-static bool parse_number(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out, GError **err)
-{
-    char *end;
-    errno = 0;
-    *out = g_ascii_strtoull(value, &end, 0);
-    if (!g_ascii_isdigit(value[0]) || *end || errno || *out < min || *out > max)
-        return bad(err, "%s wants a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT ", not '%s'", key, min, max,
-                   value);
-    return true;
 }
 
 static bool parse_switch(struct cpu_model *m, const char *name, bool on, uint64_t *asked, GError **err)
@@ -149,7 +136,7 @@ static bool parse_switch(struct cpu_model *m, const char *name, bool on, uint64_
     }
     unsigned f = find_feature(name);
     if (f == FEAT_NONE)
-        return bad(err, "unknown processor feature '%s' (-cpu help lists them)", name);
+        return opts_error(err, "unknown processor feature '%s' (-cpu help lists them)", name);
     set_feature(m, f, on);
     if (on)
         asked[f / 64] |= UINT64_C(1) << (f % 64);
@@ -167,20 +154,22 @@ static bool parse_item(struct cpu_model *m, const char *item, uint64_t *asked, G
     const char *value = equals + 1;
     uint64_t n;
     if (same_name(key, "tsc-frequency")) {
-        if (!parse_number(key, value, 1000000, UINT64_C(100000000000), &n, err))
+        if (!parse_setting(key, value, 1000000, UINT64_C(100000000000), &n, err))
             return false;
         m->tsc_hz = n;
         return true;
     }
     if (same_name(key, "phys-bits")) {
-        if (!parse_number(key, value, 32, 52, &n, err))
+        if (!parse_setting(key, value, 32, 52, &n, err))
             return false;
         m->phys_bits = (uint8_t)n;
         return true;
     }
-    if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
-        return bad(err, "'%s' wants on or off, not '%s'", key, value);
-    return parse_switch(m, key, value[1] == 'n', asked, err);
+    bool on;
+    if (parse_bool(value, &on, err))
+        return parse_switch(m, key, on, asked, err);
+    g_prefix_error(err, "%s=%s: ", key, value);
+    return false;
 }
 
 /* Takes away what misses its ground; an error if the user asked for it by name. */
@@ -194,7 +183,7 @@ static bool resolve_needs(struct cpu_model *m, const uint64_t *asked, GError **e
             if (!cpu_model_has(m, f) || cpu_model_has(m, needs[i].needs))
                 continue;
             if (asked[f / 64] >> (f % 64) & 1)
-                return bad(err, "feature '%s' needs '%s': add +%s or leave it out", cpu_features[f].name,
+                return opts_error(err, "feature '%s' needs '%s': add +%s or leave it out", cpu_features[f].name,
                            cpu_features[needs[i].needs].name, cpu_features[needs[i].needs].name);
             set_feature(m, f, false);
             again = true;
@@ -223,7 +212,7 @@ static const struct model_row *find_model(const char *name, GError **err)
             return &models[i];
         g_string_append_printf(known, "%s%s", i ? ", " : "", models[i].name);
     }
-    bad(err, "unknown processor model '%s' (known: %s)", name, known->str);
+    opts_error(err, "unknown processor model '%s' (known: %s)", name, known->str);
     return NULL;
 }
 
