@@ -9,6 +9,7 @@
 #include "cpu/cpu.h"
 #include "cpu/model.h"
 #include "cpu/xsave.h"
+#include "hw/core/ram_access.h"
 
 #include <string.h>
 
@@ -19,10 +20,6 @@
 #define MAX_EXTENDED_LEAF 0x80000008u
 #define KVM_LEAF 0x40000000u
 #define KVM_MAX_LEAF 0x40000010u
-
-#define MISC_ENABLE_MWAIT (UINT64_C(1) << 18)
-#define MISC_ENABLE_LIMIT_CPUID (UINT64_C(1) << 22)
-#define MISC_ENABLE_NO_XD (UINT64_C(1) << 34)
 
 enum { EAX, EBX, ECX, EDX };
 
@@ -48,9 +45,7 @@ static void add_features(const struct cpu_model *m, uint32_t leaf, uint32_t subl
 
 static void put_text(uint32_t *out, const char *text)
 {
-    uint32_t le;
-    memcpy(&le, text, 4);
-    *out = GUINT32_FROM_LE(le);
+    *out = ram_load32(text);
 }
 
 static void leaf_vendor(const struct cpu *cpu, uint32_t out[4])
@@ -122,28 +117,14 @@ static void leaf_topology(const struct cpu *cpu, uint32_t subleaf, uint32_t out[
     }
 }
 
-/* State components. `mask`: as in XCR0. */
+/* Numbers of state components: bits of XCR0. */
 #define COMPONENT_AVX 2
 #define COMPONENT_PKRU 9
 
 static uint64_t xsave_components(const struct cpu_model *m)
 {
-    uint64_t mask = 3;
-    if (cpu_model_has(m, FEAT_AVX))
-        mask |= 1 << COMPONENT_AVX;
-    if (cpu_model_has(m, FEAT_PKU))
-        mask |= 1 << COMPONENT_PKRU;
-    return mask;
-}
-
-static uint32_t xsave_size(uint64_t mask, bool compacted)
-{
-    uint32_t size = XSAVE_EXTENDED;
-    if (mask & 1 << COMPONENT_AVX)
-        size = XSAVE_AVX_OFFSET + XSAVE_AVX_SIZE;
-    if (mask & 1 << COMPONENT_PKRU)
-        size = (compacted ? size : XSAVE_PKRU_OFFSET) + XSAVE_PKRU_SIZE;
-    return size;
+    uint64_t avx = cpu_model_has(m, FEAT_AVX) ? XCR0_AVX : 0, pkru = cpu_model_has(m, FEAT_PKU) ? XCR0_PKRU : 0;
+    return XCR0_X87 | XCR0_SSE | avx | pkru;
 }
 
 static void leaf_xsave(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
@@ -154,16 +135,16 @@ static void leaf_xsave(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
     uint64_t components = xsave_components(m);
     if (subleaf == 0) {
         out[EAX] = (uint32_t)components;
-        out[EBX] = xsave_size(cpu->xcr0, false);
-        out[ECX] = xsave_size(components, false);
+        out[EBX] = xsave_area_size(0, cpu->xcr0);
+        out[ECX] = xsave_area_size(0, components);
     } else if (subleaf == 1) {
         add_features(m, 0xd, 1, out);
         if (out[EAX] & 1 << 1)
-            out[EBX] = xsave_size(cpu->xcr0 | cpu->xss, true);
-    } else if (subleaf == COMPONENT_AVX && components & 1 << COMPONENT_AVX) {
+            out[EBX] = xsave_area_size(XCOMP_COMPACTED | cpu->xcr0 | cpu->xss, cpu->xcr0 | cpu->xss);
+    } else if (subleaf == COMPONENT_AVX && components & XCR0_AVX) {
         out[EAX] = XSAVE_AVX_SIZE;
         out[EBX] = XSAVE_AVX_OFFSET;
-    } else if (subleaf == COMPONENT_PKRU && components & 1 << COMPONENT_PKRU) {
+    } else if (subleaf == COMPONENT_PKRU && components & XCR0_PKRU) {
         out[EAX] = XSAVE_PKRU_SIZE;
         out[EBX] = XSAVE_PKRU_OFFSET;
     }

@@ -15,6 +15,16 @@ struct cpu;
 /* The clock that CPUID leaf 15H names, which also drives the local APIC's timer. */
 #define CPU_CRYSTAL_HZ UINT64_C(1000000000)
 
+/* IA32_MISC_ENABLE. The first three show in CPUID, the others are kept. */
+#define MISC_ENABLE_MWAIT (UINT64_C(1) << 18)
+#define MISC_ENABLE_LIMIT_CPUID (UINT64_C(1) << 22)
+#define MISC_ENABLE_NO_XD (UINT64_C(1) << 34)
+#define MISC_ENABLE_FAST_STRINGS (UINT64_C(1) << 0)
+#define MISC_ENABLE_THERMAL (UINT64_C(1) << 3)
+#define MISC_ENABLE_BTS_UNAVAILABLE (UINT64_C(1) << 11)
+#define MISC_ENABLE_PEBS_UNAVAILABLE (UINT64_C(1) << 12)
+#define MISC_ENABLE_SPEEDSTEP (UINT64_C(1) << 16)
+#define MISC_ENABLE_NO_XTPR (UINT64_C(1) << 23)
 
 struct cpu_model {
     char *name;      /* as in -cpu */

@@ -49,8 +49,6 @@ enum {
     MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff,
     MSR_MC0_CTL = 0x400,          /* 4 for each bank: CTL, STATUS, ADDR, MISC */
-    MSR_TSC_DEADLINE = 0x6e0,
-    MSR_X2APIC = 0x800,
     MSR_XSS = 0xda0,
     MSR_KVM_FIRST = 0x4b564d00,
 };
@@ -73,16 +71,6 @@ enum {
 #define SPEC_CTRL_BHI_DIS_S (1u << 10)
 #define DEBUGCTL_LBR 1u
 #define DEBUGCTL_BTF 2u
-
-#define MISC_FAST_STRINGS (UINT64_C(1) << 0)
-#define MISC_THERMAL (UINT64_C(1) << 3)
-#define MISC_BTS_UNAVAILABLE (UINT64_C(1) << 11)
-#define MISC_PEBS_UNAVAILABLE (UINT64_C(1) << 12)
-#define MISC_SPEEDSTEP (UINT64_C(1) << 16)
-#define MISC_MWAIT (UINT64_C(1) << 18)
-#define MISC_LIMIT_CPUID (UINT64_C(1) << 22)
-#define MISC_NO_XTPR (UINT64_C(1) << 23)
-#define MISC_NO_XD (UINT64_C(1) << 34)
 
 /*
  * ARCH_CAPABILITIES: none of the known leaks through speculation exists in an emulator, and eIBRS spares Linux its retpolines.
@@ -198,10 +186,7 @@ static bool plain_accepts(const struct cpu *cpu, const struct plain_msr *p, uint
         if (p->msr == MSR_SPEC_CTRL && value & SPEC_CTRL_BHI_DIS_S && !cpu_has(cpu, FEAT_BHI_CTRL))
             return false;
         return !(value & ~p->mask) && (p->msr != MSR_MTRR_DEF_TYPE || type_valid((uint8_t)value));
-    case CHECK_CANONICAL: {
-        unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-        return (uint64_t)((int64_t)(value << shift) >> shift) == value;
-    }
+    case CHECK_CANONICAL: return cpu_is_canonical(cpu, value);
     default: return types_valid(value, p->check == CHECK_PAT);
     }
 }
@@ -339,12 +324,12 @@ bool cpu_rdmsr(struct cpu *cpu, uint32_t msr, uint64_t *value)
 
 static bool write_misc_enable(struct cpu *cpu, uint64_t value)
 {
-    uint64_t writable = MISC_FAST_STRINGS | MISC_THERMAL | MISC_SPEEDSTEP | MISC_LIMIT_CPUID | MISC_NO_XTPR;
-    uint64_t ignored = MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE | MISC_MWAIT;
+    uint64_t writable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_THERMAL | MISC_ENABLE_SPEEDSTEP | MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_NO_XTPR;
+    uint64_t ignored = MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE | MISC_ENABLE_MWAIT;
     if (cpu_has(cpu, FEAT_MONITOR))
-        writable |= MISC_MWAIT;
+        writable |= MISC_ENABLE_MWAIT;
     if (cpu_has(cpu, FEAT_NX))
-        writable |= MISC_NO_XD;
+        writable |= MISC_ENABLE_NO_XD;
     if ((value ^ cpu->misc_enable) & ~(writable | ignored))
         return false;
     cpu->misc_enable = (cpu->misc_enable & ~writable) | (value & writable);
@@ -422,9 +407,9 @@ void cpu_reset_msrs(struct cpu *cpu)
             memset((char *)cpu + plain_msrs[i].offset, 0, sizeof(uint64_t));
     cpu->pat = UINT64_C(0x0007040600070406);
     cpu->tsc_offset = cpu->tsc_adjust = cpu->tsc_aux = 0; /* all processors count from the machine's beginning */
-    cpu->misc_enable = MISC_FAST_STRINGS | MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE;
+    cpu->misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE;
     if (cpu_has(cpu, FEAT_MONITOR))
-        cpu->misc_enable |= MISC_MWAIT;
+        cpu->misc_enable |= MISC_ENABLE_MWAIT;
     memset(cpu->mtrr_base, 0, sizeof cpu->mtrr_base);
     memset(cpu->mtrr_mask, 0, sizeof cpu->mtrr_mask);
     memset(cpu->mc_bank, 0, sizeof cpu->mc_bank);

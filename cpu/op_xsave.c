@@ -15,7 +15,6 @@
 #define MXCSR_INIT 0x1f80u
 
 #define SUPPORTED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU)
-#define XCOMP_COMPACTED (UINT64_C(1) << 63)
 
 /* Offsets in the legacy region. */
 #define FX_MXCSR 24
@@ -203,22 +202,6 @@ static uint64_t in_use(const struct cpu *cpu)
     return mask;
 }
 
-/* `format` is the area's XCOMP_BV. AVX comes first in both formats. */
-static unsigned pkru_offset(uint64_t format)
-{
-    if (!(format & XCOMP_COMPACTED))
-        return XSAVE_PKRU_OFFSET;
-    return XSAVE_EXTENDED + (format & XCR0_AVX ? XSAVE_AVX_SIZE : 0);
-}
-
-/* Bytes up to the end of the last of these components. */
-static unsigned area_size(uint64_t format, uint64_t components)
-{
-    if (components & XCR0_PKRU)
-        return pkru_offset(format) + XSAVE_PKRU_SIZE;
-    return components & XCR0_AVX ? XSAVE_AVX_OFFSET + XSAVE_AVX_SIZE : XSAVE_EXTENDED;
-}
-
 /* An area in the guest's memory. */
 struct xsave_area {
     struct cpu *cpu;
@@ -262,7 +245,7 @@ static void save_components(const struct xsave_area *x, uint64_t components, boo
     }
     if (components & XCR0_PKRU) {
         ram_store64(area, cpu->pkru);
-        area_write(x, pkru_offset(x->format), area, XSAVE_PKRU_SIZE);
+        area_write(x, xsave_pkru_offset(x->format), area, XSAVE_PKRU_SIZE);
     }
 }
 
@@ -271,7 +254,7 @@ static inline void save_standard(struct cpu *cpu, const struct insn *i, bool opt
 {
     check_enabled(cpu);
     uint64_t wanted = requested(cpu), used = in_use(cpu), written = optimize ? wanted & used : wanted;
-    unsigned size = area_size(0, written);
+    unsigned size = xsave_area_size(0, written);
     struct xsave_area x = { cpu, aligned_linear(cpu, i, size, 64, true), i->seg, 0 };
     uint8_t header[8];
     mem_probe_write(cpu, x.address, size, i->seg);
@@ -286,7 +269,7 @@ static void save_compacted(struct cpu *cpu, const struct insn *i)
 {
     check_enabled(cpu);
     uint64_t wanted = requested(cpu), written = wanted & in_use(cpu);
-    unsigned size = area_size(wanted | XCOMP_COMPACTED, written);
+    unsigned size = xsave_area_size(wanted | XCOMP_COMPACTED, written);
     struct xsave_area x = { cpu, aligned_linear(cpu, i, size, 64, true), i->seg, wanted | XCOMP_COMPACTED };
     uint8_t header[16];
     mem_probe_write(cpu, x.address, size, i->seg);
@@ -375,7 +358,7 @@ static void read_components(const struct xsave_area *x, struct restore *r, uint6
     if (present & XCR0_AVX)
         area_read(x, XSAVE_AVX_OFFSET, r->avx, vectors);
     if (present & XCR0_PKRU)
-        area_read(x, pkru_offset(x->format), r->pkru, sizeof r->pkru);
+        area_read(x, xsave_pkru_offset(x->format), r->pkru, sizeof r->pkru);
 }
 
 static void restore(struct cpu *cpu, const struct insn *i, bool compacted_only)
@@ -385,7 +368,7 @@ static void restore(struct cpu *cpu, const struct insn *i, bool compacted_only)
     uint64_t wanted = requested(cpu);
     struct xsave_area x = { cpu, aligned_linear(cpu, i, XSAVE_EXTENDED, 64, false), i->seg, 0 };
     uint64_t state = check_header(&x, compacted_only), present = wanted & state, absent = wanted & ~state;
-    insn_linear(cpu, i, area_size(x.format, present), false); /* the rest of the area within the segment */
+    insn_linear(cpu, i, xsave_area_size(x.format, present), false); /* the rest of the area within the segment */
     read_components(&x, &r, wanted, present);
 
     if (present & XCR0_X87)
