@@ -7,6 +7,7 @@
 
 #include "cpu/block.h"
 #include "cpu/debug.h"
+#include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "cpu/model.h"
 #include "hw/core/machine.h"
@@ -66,12 +67,6 @@ void cpu_post(struct cpu *cpu, uint32_t events)
     cpu_event_set(cpu, events);
     if (cpu->host)
         cpu->host->kick(cpu);
-}
-
-void cpu_set_a20(struct cpu *cpu, bool enabled)
-{
-    cpu->a20_mask = enabled ? UINT64_MAX : ~UINT64_C(0x100000);
-    cpu_tlb_flush(cpu);
 }
 
 /* --- Reset -------------------------------------------------------------------------------------------------------------------------- */
@@ -172,9 +167,8 @@ static unsigned mode_key(const struct cpu *cpu)
 void cpu_update_mode(struct cpu *cpu)
 {
     uint32_t cs = cpu->seg[SEG_CS].attr, ss = cpu->seg[SEG_SS].attr;
-    bool real = !(cpu->cr0 & CR0_PE) || cpu_v86(cpu);
     cpu->code_size = cpu_long(cpu) && cs & SEG_L ? 3 : cs & SEG_DB && !cpu_v86(cpu) ? 2 : 1;
-    cpu->stack_size = cpu->code_size == 3 ? 3 : ss & SEG_DB && !(real && cpu_v86(cpu)) ? 2 : 1;
+    cpu->stack_size = cpu->code_size == 3 ? 3 : ss & SEG_DB && !cpu_v86(cpu) ? 2 : 1;
     cpu->mode_key = mode_key(cpu);
     cpu_tlb_switch(cpu);
     bool step = cpu->rflags & (FLAG_TF | FLAG_RF) || (cpu->dr7 & 0xff && debug_has(cpu, DEBUG_EXEC));
@@ -261,7 +255,8 @@ static const struct state_field cpu_fields[] = {
     CPU_U64(spec_ctrl), CPU_U64(debugctl),
     CPU_U64(mtrr_def_type), CPU_U64S(mtrr_base), CPU_U64S(mtrr_mask), CPU_U64S(mtrr_fixed),
     CPU_U64(mcg_status), CPU_U64(mcg_ctl),
-    { .name = "mc_bank", .type = STATE_U64, .offset = offsetof(struct cpu, mc_bank), .count = 40 },
+    { .name = "mc_bank", .type = STATE_U64, .offset = offsetof(struct cpu, mc_bank),
+      .count = sizeof ((struct cpu *)0)->mc_bank / sizeof(uint64_t) },
     CPU_U64(smbase), CPU_U64(feature_control),
     CPU_U64(pv_system_time), CPU_U64(pv_wall_clock), CPU_U64(pv_steal_time), CPU_U64(pv_eoi), CPU_U64(steal_ns),
     STATE_FIELD(STATE_BOOL, struct cpu, pv_unhalted),
@@ -290,7 +285,7 @@ static bool cpu_post_load(void *instance, uint8_t version, GError **err)
     /* A kick that came while the processor halted is still to be noticed; the APIC posts its interrupts when it is loaded. */
     uint32_t unhalt = cpu->pv_unhalted ? CPU_EVENT_UNHALT : 0;
     __atomic_store_n(&cpu->events, (cpu->saved_events & SAVED_EVENTS) | unhalt, __ATOMIC_SEQ_CST);
-    cpu->rflags = (cpu->rflags & 0x3f7fd7) | FLAGS_FIXED;
+    cpu->rflags = (cpu->rflags & FLAGS_DEFINED) | FLAGS_FIXED;
     cpu_refresh(cpu);
     return true;
 }

@@ -15,7 +15,6 @@
 #include <stdint.h>
 
 struct event;
-struct mem_access;
 
 /* --- Life (cpu.c) ----------------------------------------------------------------------------------------------- */
 
@@ -31,6 +30,10 @@ struct cpu_host_ops {
      */
     void (*ferr)(struct cpu *cpu, bool pending);
 };
+
+/* MSRs that are the local APIC's, beside IA32_APIC_BASE; x2APIC's are 256. */
+#define MSR_TSC_DEADLINE 0x6e0
+#define MSR_X2APIC 0x800
 
 /* The local APIC as the processor sees it. All take the VM lock themselves if they need it. */
 struct cpu_apic_ops {
@@ -51,8 +54,6 @@ struct cpu *cpu_new(struct machine *m, unsigned index, const struct cpu_model *m
 void cpu_free(struct cpu *cpu);
 /* Power-on reset, or INIT (which keeps caches, FPU and most MSRs). Any thread while the vCPU is paused. */
 void cpu_reset(struct cpu *cpu, bool init);
-/* The A20 gate: off clears bit 20 of each physical address. On the vCPU's thread or while it is paused. */
-void cpu_set_a20(struct cpu *cpu, bool enabled);
 void cpu_memory_changed(struct mem_listener *l);
 extern const struct state_table cpu_state_table;
 /* Recomputes all that is derived from architectural state after it was set from outside (load, engine shift, debugger). */
@@ -213,7 +214,7 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };
 
 /* --- Segments and tasks (seg.c, task.c) -------------------------------------------------------------------------------------- */
 
-/* MOV/POP/LDS to ES, SS, DS, FS, GS with all checks; SS also sets the shadow's stack size, not the interrupt shadow. */
+/* MOV/POP/LDS to ES, SS, DS, FS, GS with all checks. Of SS not the interrupt shadow, which only some instructions make. */
 void cpu_load_seg(struct cpu *cpu, enum seg s, uint16_t selector);
 /* Real and virtual-8086 mode: base = selector << 4, limit and rights as the mode has them. */
 void cpu_load_seg_real(struct cpu *cpu, enum seg s, uint16_t selector);
@@ -235,12 +236,12 @@ bool cpu_wrmsr(struct cpu *cpu, uint32_t msr, uint64_t value);
 void cpu_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* Feature of the guest's model, by enum cpu_feature; FEAT_NONE is always there. */
 bool cpu_has(const struct cpu *cpu, unsigned feature);
-/* VMCALL and VMMCALL: the KVM hypercall in RAX, arguments in RBX, RCX, RDX, RSI; the result for RAX (pv.c). */
+/* VMCALL and VMMCALL: the KVM hypercall in RAX, arguments in RBX, RCX, RDX, RSI; the result for RAX, errors negative (pv.c). */
 uint64_t cpu_hypercall(struct cpu *cpu);
 uint64_t cpu_read_tsc(const struct cpu *cpu);
 uint64_t cpu_tsc_hz(const struct cpu *cpu);
 
-/* "max", "qemu64,+avx2,-x2apic", "help" is the caller's. The machine owns the model and frees it last. */
+/* "max", "qemu64,+avx2,-x2apic". The caller owns it, and frees it after the processors made of it. */
 struct cpu_model *cpu_model_parse(const char *text, GError **err);
 void cpu_model_free(struct cpu_model *m);
 void cpu_model_help(GString *out);

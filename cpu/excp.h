@@ -14,7 +14,7 @@ enum excp_unwind { EXCP_UNWIND_RAISE = 1, EXCP_UNWIND_RETRY };
 bool excp_take_raised(struct cpu *cpu);
 /* An event of its own: external interrupt, NMI, debug trap. Same conditions. May leave through cpu_raise. */
 void excp_deliver_event(struct cpu *cpu, enum vector vector, enum excp_source source);
-/* "vector 14 error 0x2 rip 0x... cr2 0x... -> vector 8 ...": the chain that led to a triple fault. */
+/* "#PF error 0x2 at rip 0x... address 0x..., then #DF error ...": the chain that led to a triple fault. */
 void excp_print_chain(const struct cpu *cpu, GString *out);
 const char *excp_name(unsigned vector);
 

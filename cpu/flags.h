@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define FLAGS_DEFINED UINT64_C(0x3f7fd7) /* every bit of RFLAGS that is not reserved, and bit 1 */
+
 static G_ALWAYS_INLINE inline unsigned size_bits(unsigned size)
 {
     return 8u << size;

@@ -6,6 +6,7 @@
  *
  * Thread: the vCPU's own.
  */
+#include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "cpu/op_form.h"
 #include "cpu/seg.h"
@@ -457,7 +458,7 @@ static void iret_to_v86(struct cpu *cpu, uint32_t eip, uint16_t cs, uint32_t fla
         data[k] = stack_peek(cpu, 20 + 4 * k, 2);
     if (eip > 0xffff)
         cpu_raise_gp0(cpu);
-    cpu->rflags = (flags & 0x3f7fd7) | FLAGS_FIXED;
+    cpu->rflags = (flags & FLAGS_DEFINED) | FLAGS_FIXED;
     cpu->cpl = 3;
     cpu_load_seg_real(cpu, SEG_CS, cs);
     cpu_load_seg_real(cpu, SEG_SS, ss);

@@ -9,9 +9,6 @@
 
 #include "cpu/cpu.h"
 
-/* VMCALL or VMMCALL with number and arguments in the registers; the result, for RAX: negative errors as KVM has them. */
-uint64_t cpu_hypercall(struct cpu *cpu);
-
 /* The MSRs; false: #GP. They answer only if the model has the feature. */
 bool cpu_pv_rdmsr(struct cpu *cpu, uint32_t msr, uint64_t *value);
 bool cpu_pv_wrmsr(struct cpu *cpu, uint32_t msr, uint64_t value);

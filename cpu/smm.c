@@ -10,6 +10,7 @@
 #include "cpu/smm.h"
 
 #include "cpu/debug.h"
+#include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "cpu/seg.h"
 
@@ -120,7 +121,7 @@ static void restore(struct cpu *cpu)
     cpu->efer = get(cpu, SAVE_EFER, 8);
     cpu->dr6 = get(cpu, SAVE_DR6, 4);
     cpu->dr7 = get(cpu, SAVE_DR7, 4);
-    cpu->rflags = (get(cpu, SAVE_RFLAGS, 4) & 0x3f7fd7) | FLAGS_FIXED;
+    cpu->rflags = (get(cpu, SAVE_RFLAGS, 4) & FLAGS_DEFINED) | FLAGS_FIXED;
     for (unsigned r = 0; r < 16; r++)
         cpu->r[r] = get(cpu, gpr_at(r), 8);
     for (enum seg s = SEG_ES; s <= SEG_GS; s++)

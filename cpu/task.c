@@ -7,6 +7,7 @@
  * Thread: the vCPU's own.
  */
 #include "cpu/debug.h"
+#include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "cpu/seg.h"
 
@@ -196,7 +197,7 @@ void task_switch(struct cpu *cpu, uint16_t selector, struct desc *d, enum task_c
     cpu->cr0 |= CR0_TS;
     if (wide && cpu->cr0 & CR0_PG)
         cpu_write_cr3(cpu, t.cr3);
-    cpu->rflags = (t.eflags & 0x3f7fd7) | FLAGS_FIXED;
+    cpu->rflags = (t.eflags & FLAGS_DEFINED) | FLAGS_FIXED;
     for (unsigned k = 0; k < 8; k++)
         cpu->r[k] = t.regs[k];
     cpu->dr7 &= ~UINT64_C(0x155); /* local breakpoints are the old task's */

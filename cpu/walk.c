@@ -7,6 +7,7 @@
 #include "cpu/walk.h"
 
 #include "cpu/mem.h"
+#include "hw/core/ram_access.h"
 
 #define PTE_P (1u << 0)
 #define PTE_W (1u << 1)
@@ -215,12 +216,8 @@ static bool step_set(struct cpu *cpu, const struct step *s, uint64_t bits)
         mem_store_phys(cpu, s->phys, s->value | bits, s->size);
         return true;
     }
-    if (s->size == 4) {
-        uint32_t old = GUINT32_TO_LE((uint32_t)s->value), new = GUINT32_TO_LE((uint32_t)(s->value | bits));
-        return __atomic_compare_exchange_n((uint32_t *)p, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    }
-    uint64_t old = GUINT64_TO_LE(s->value), new = GUINT64_TO_LE(s->value | bits);
-    return __atomic_compare_exchange_n((uint64_t *)p, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    uint64_t old = s->value;
+    return ram_cas(p, &old, s->value | bits, s->size);
 }
 
 static bool walker_mark(struct walker *k, enum access access)

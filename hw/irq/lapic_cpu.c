@@ -13,8 +13,6 @@
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
 
-#define MSR_TSC_DEADLINE 0x6e0
-#define MSR_X2APIC 0x800
 #define PV_EOI_ENABLED 1u
 
 /* --- Paravirtual EOI -------------------------------------------------------------------------- */
