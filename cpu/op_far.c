@@ -6,6 +6,7 @@
  *
  * Thread: the vCPU's own.
  */
+#include "cpu/debug.h"
 #include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "cpu/op_form.h"
@@ -624,9 +625,11 @@ static void sysret_fn(struct cpu *cpu, const struct insn *i)
     cpu->rflags = (cpu->r[R_R11] & 0x3c7fd7) | FLAGS_FIXED;
     load_flat_pair(cpu, base + (to_64 ? 16 : 0), base + 8, 3, to_64);
     cpu_set_rip(cpu, to_64 ? cpu->r[R_RCX] : (uint32_t)cpu->r[R_RCX]);
-    if (cpu->rflags & FLAG_TF)
-        cpu->stepping = true;
     restep(cpu);
+    if (cpu->rflags & FLAG_TF) { /* unlike that of IRET or POPF the trap comes before the next instruction */
+        cpu->dr6_pending |= DR6_BS;
+        cpu_event_set(cpu, CPU_EVENT_TRAP);
+    }
 }
 OP_FORM_ONE(sysret)
 
