@@ -119,9 +119,25 @@ void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_f
 
 /* --- Generator ---------------------------------------------------------------------------------------------------- */
 
+/* Registers that memory operands shall be made of, as bit sets; without one any register may be. */
+struct oracle_address {
+    uint16_t bases, indexes;
+    uint8_t vector_index; /* of gathers */
+};
+
+/* An instance under way: the rest behind `n` is random bytes, which the decoder cuts off where the instruction ends. */
+struct oracle_encoder {
+    uint8_t b[40];
+    unsigned n;
+    bool address16;
+    uint8_t rxb;                  /* R, X and B of REX or VEX */
+    unsigned disp_at, disp_bytes; /* where a displacement stands, or 0; bytes: that of a ModRM operand */
+};
+
 struct oracle_gen {
     uint64_t rng[2];
     uint8_t mode; /* enum oracle_mode */
+    const struct oracle_address *address; /* or NULL */
     uint8_t memory[ORACLE_DATA_BYTES];
     unsigned memory_age;
 };
@@ -129,6 +145,8 @@ struct oracle_gen {
 void oracle_gen_init(struct oracle_gen *g, uint64_t seed, enum oracle_mode mode);
 /* Can the row be compared with the host at all, in this mode? If not, *why gets a word for the summary. */
 bool oracle_row_usable(const struct insn_row *row, enum oracle_mode mode, const char **why);
+/* The bytes of one, for any state: may decode to another row. */
+void oracle_encode(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e);
 /* An instance of the row; false: none this time (it decodes to another row, or its address would not be safe). */
 bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c);
 /* An instance with a wrong bit or a prefix too many: some instruction, one that we do not know, or none this time. */

@@ -42,14 +42,7 @@ bool oracle_row_usable(const struct insn_row *row, enum oracle_mode mode, const 
 
 /* --- Bytes -------------------------------------------------------------------------------------------------------- */
 
-struct encoder {
-    uint8_t b[40];
-    unsigned n;
-    bool address16;
-    unsigned disp_at; /* where a displacement without base register stands, or 0 */
-};
-
-static void put(struct encoder *e, unsigned byte)
+static void put(struct oracle_encoder *e, unsigned byte)
 {
     e->b[e->n++] = (uint8_t)byte;
 }
@@ -75,7 +68,7 @@ static bool may_ignore_rep(const struct insn_row *row)
            row->op != &op_xchg_acc;
 }
 
-static void put_legacy_prefixes(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+static void put_legacy_prefixes(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e)
 {
     static const uint8_t segments[] = { 0x26, 0x2e, 0x36, 0x3e, 0x65 };
     bool free66 = !is_vex(row) && (row->prefix == PFX_ANY || row->prefix == PFX_NFX);
@@ -107,7 +100,7 @@ static void put_legacy_prefixes(struct oracle_gen *g, const struct insn_row *row
         put(e, 0xf2);
 }
 
-static void put_rex(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+static void put_rex(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e)
 {
     if (g->mode != ORACLE_64)
         return;
@@ -118,11 +111,13 @@ static void put_rex(struct oracle_gen *g, const struct insn_row *row, struct enc
         rex &= ~8u;
     if (row->attr & ROW_NO_REX_B)
         rex &= ~1u;
-    if (row->attr & ROW_W1 || oracle_percent(g, 55))
+    if (row->attr & ROW_W1 || oracle_percent(g, 55)) {
         put(e, rex);
+        e->rxb = rex & 7;
+    }
 }
 
-static void put_vex(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+static void put_vex(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e)
 {
     unsigned map = row->map == MAP_VEX_0F ? 1 : row->map == MAP_VEX_0F38 ? 2 : 3;
     unsigned pp = row->prefix == PFX_66 ? 1 : row->prefix == PFX_F3 ? 2 : row->prefix == PFX_F2 ? 3 : 0;
@@ -135,6 +130,9 @@ static void put_vex(struct oracle_gen *g, const struct insn_row *row, struct enc
         rxb = 7;
         vvvv |= 8;
     }
+    if (g->address && row->attr & ROW_VSIB)
+        rxb = (rxb & ~2u) | (g->address->vector_index & 8 ? 0 : 2);
+    e->rxb = ~rxb & 7;
     if (oracle_percent(g, 1)) /* seldom right */
         vvvv = oracle_below(g, 16) | (g->mode == ORACLE_64 ? 0 : 8);
     if (map == 1 && w == 0 && (rxb & 3) == 3 && oracle_percent(g, 70)) {
@@ -147,7 +145,47 @@ static void put_vex(struct oracle_gen *g, const struct insn_row *row, struct enc
     put(e, w << 7 | vvvv << 3 | l << 2 | pp);
 }
 
-static void put_modrm(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+/* One of the registers in `set` whose number's top bit is `high`, or -1. */
+static int pick_register(struct oracle_gen *g, unsigned set, bool high)
+{
+    unsigned most = oracle_below(g, 8), half = set >> (high ? 8 : 0) & 0xff;
+
+    for (unsigned n = 0; half && n < 8; n++)
+        if (half >> ((most + n) & 7) & 1)
+            return (int)((most + n) & 7);
+    return -1;
+}
+
+/*
+ * ModRM and SIB of an address made of the registers that the caller wants: as far as the prefixes, which stand already,
+ * allow. False: none of them is in reach.
+ */
+static bool put_chosen_address(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e, unsigned mod,
+                               unsigned reg)
+{
+    const struct oracle_address *a = g->address;
+    int base = pick_register(g, a->bases, e->rxb & 1);
+    int index = row->attr & ROW_VSIB ? a->vector_index & 7
+                : oracle_percent(g, 25) ? pick_register(g, a->indexes, e->rxb & 2) : -1;
+
+    if (!a->bases || base < 0 || e->address16)
+        return false;
+    if (mod == 0 && (base == R_RBP || oracle_percent(g, 60)))
+        mod = 1 + oracle_below(g, 2);
+    if (index < 0 && !(e->rxb & 2))
+        index = R_RSP; /* none */
+    if (base == R_RSP || index != R_RSP) {
+        put(e, mod << 6 | reg << 3 | 4);
+        put(e, oracle_below(g, 4) << 6 | (unsigned)(index < 0 ? (int)oracle_below(g, 8) : index) << 3 | (unsigned)base);
+    } else {
+        put(e, mod << 6 | reg << 3 | (unsigned)base);
+    }
+    e->disp_at = mod ? e->n : 0;
+    e->disp_bytes = mod == 2 ? 4 : mod;
+    return true;
+}
+
+static void put_modrm(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e)
 {
     unsigned mod = oracle_percent(g, 45) ? 3 : oracle_below(g, 3), rm = oracle_below(g, 8);
     unsigned reg = row->digit >= 0 ? (unsigned)row->digit : oracle_below(g, 8);
@@ -162,29 +200,32 @@ static void put_modrm(struct oracle_gen *g, const struct insn_row *row, struct e
         mod = oracle_below(g, 3);
     if (row->attr & ROW_VSIB)
         rm = 4;
+    if (mod != 3 && g->address && oracle_percent(g, 94) && put_chosen_address(g, row, e, mod, reg))
+        return;
     put(e, mod << 6 | reg << 3 | rm);
     if (mod == 3)
         return;
-    if (e->address16) {
-        if (mod == 0 && rm == 6)
-            e->disp_at = e->n;
-    } else if (rm == 4) {
+    bool absolute = mod == 0 && rm == (e->address16 ? 6 : 5);
+    if (!e->address16 && rm == 4) {
         unsigned sib = oracle_below(g, 256);
+        if (g->address && row->attr & ROW_VSIB)
+            sib = (sib & ~0x38u) | (g->address->vector_index & 7u) << 3;
         put(e, sib);
-        if (mod == 0 && (sib & 7) == 5)
-            e->disp_at = e->n;
-    } else if (mod == 0 && rm == 5) {
+        absolute = mod == 0 && (sib & 7) == 5;
+    }
+    if (absolute || mod) {
         e->disp_at = e->n;
+        e->disp_bytes = mod == 1 ? 1 : e->address16 ? 2 : 4;
     }
 }
 
-static void encode(struct oracle_gen *g, const struct insn_row *row, struct encoder *e)
+void oracle_encode(struct oracle_gen *g, const struct insn_row *row, struct oracle_encoder *e)
 {
     static const uint8_t escapes[MAP_COUNT][3] = {
         [MAP_0F] = { 1, 0x0f }, [MAP_0F38] = { 2, 0x0f, 0x38 }, [MAP_0F3A] = { 2, 0x0f, 0x3a },
     };
 
-    *e = (struct encoder){ .n = 0 };
+    *e = (struct oracle_encoder){ .n = 0 };
     put_legacy_prefixes(g, row, e);
     if (is_vex(row)) {
         put_vex(g, row, e);
@@ -204,7 +245,7 @@ static void encode(struct oracle_gen *g, const struct insn_row *row, struct enco
             e->b[e->n + 2] = (uint8_t)oracle_below(g, 4);
     }
     if (has_method(row, METHOD_O))
-        e->disp_at = e->n;
+        e->disp_at = e->n; /* of the address size */
 }
 
 /* --- Addresses ---------------------------------------------------------------------------------------------------- */
@@ -313,7 +354,7 @@ static void set_stack(struct oracle_gen *g, struct oracle_case *c, unsigned r, u
 }
 
 /* Chooses registers, or the displacement, so that the ModRM operand is at `target` (or near, where that cannot be). */
-static void aim(struct oracle_gen *g, struct oracle_case *c, struct encoder *e, uint64_t target)
+static void aim(struct oracle_gen *g, struct oracle_case *c, struct oracle_encoder *e, uint64_t target)
 {
     const struct insn *i = &c->insn;
     uint64_t want = target - segment_base(c);
@@ -505,7 +546,7 @@ static void poke_operand(struct oracle_gen *g, uint64_t addr)
     }
 }
 
-static enum decode_result decode_case(const struct oracle_gen *g, struct oracle_case *c, const struct encoder *e)
+static enum decode_result decode_case(const struct oracle_gen *g, struct oracle_case *c, const struct oracle_encoder *e)
 {
     struct decode_mode mode = { .code_size = oracle_code_size(g->mode),
                                 .stack32 = !c->stack16,
@@ -536,7 +577,7 @@ static void begin_case(struct oracle_gen *g, struct oracle_case *c)
 }
 
 /* Registers and memory for a decoded instruction. */
-static bool finish_case(struct oracle_gen *g, struct oracle_case *c, struct encoder *e)
+static bool finish_case(struct oracle_gen *g, struct oracle_case *c, struct oracle_encoder *e)
 {
     const struct insn_row *row = insn_row(&c->insn);
 
@@ -569,15 +610,15 @@ static bool finish_case(struct oracle_gen *g, struct oracle_case *c, struct enco
 
 bool oracle_gen_case(struct oracle_gen *g, unsigned row, struct oracle_case *c)
 {
-    struct encoder e;
+    struct oracle_encoder e;
 
     begin_case(g, c);
-    encode(g, &insn_rows[row], &e);
+    oracle_encode(g, &insn_rows[row], &e);
     return decode_case(g, c, &e) == DECODE_OK && c->insn.row == row && finish_case(g, c, &e);
 }
 
 /* One more prefix, or a wrong bit in prefixes, opcode or ModRM. */
-static void mutate(struct oracle_gen *g, struct encoder *e)
+static void mutate(struct oracle_gen *g, struct oracle_encoder *e)
 {
     static const uint8_t prefixes[] = { 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x41, 0x48, 0x66, 0xf2, 0xf3 };
 
@@ -593,11 +634,11 @@ static void mutate(struct oracle_gen *g, struct encoder *e)
 /* They are stepped on the host: if it sees a shorter instruction, it must not go on with what is behind that. */
 enum oracle_mutant oracle_gen_mutant(struct oracle_gen *g, unsigned row, struct oracle_case *c)
 {
-    struct encoder e;
+    struct oracle_encoder e;
     const char *why;
 
     begin_case(g, c);
-    encode(g, &insn_rows[row], &e);
+    oracle_encode(g, &insn_rows[row], &e);
     mutate(g, &e);
     if (decode_case(g, c, &e) == DECODE_OK) {
         if (!oracle_row_usable(insn_row(&c->insn), g->mode, &why) || !finish_case(g, c, &e))

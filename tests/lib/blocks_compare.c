@@ -1,0 +1,381 @@
+/*
+ * Two engines beside each other: running a case on both, comparing all that a program can see, printing it, and taking
+ * away what a difference does not need.
+ *
+ * Not compared: arithmetic flags that the manual leaves undefined where the code ended. Without precise flags (JIT: a
+ * flag that is overwritten before an instruction can read it may be stale in the frame of a fault) no arithmetic flag
+ * in a frame and in the handler.
+ */
+#include "cpu/disas.h"
+#include "hw/core/machine.h"
+#include "tests/lib/blocks.h"
+#include "tests/lib/oracle_values.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define FIELD(member) { #member, offsetof(struct cpu, member), sizeof((struct cpu *)0)->member, false },
+#define DERIVED(member) { #member, offsetof(struct cpu, member), sizeof((struct cpu *)0)->member, true },
+#define REGISTER(name, number) { name, offsetof(struct cpu, r) + 8 * (number), 8, false },
+#define X87(n) FIELD(fpu.st[n].mant) FIELD(fpu.st[n].sexp)
+const struct blocks_field blocks_fields[] = {
+    REGISTER("rax", R_RAX) REGISTER("rcx", R_RCX) REGISTER("rdx", R_RDX) REGISTER("rbx", R_RBX)
+    REGISTER("rsp", R_RSP) REGISTER("rbp", R_RBP) REGISTER("rsi", R_RSI) REGISTER("rdi", R_RDI)
+    REGISTER("r8", R_R8) REGISTER("r9", R_R9) REGISTER("r10", R_R10) REGISTER("r11", R_R11)
+    REGISTER("r12", R_R12) REGISTER("r13", R_R13) REGISTER("r14", R_R14) REGISTER("r15", R_R15)
+    REGISTER("rip", R_RIP) FIELD(rflags) FIELD(cpl) DERIVED(code_size) DERIVED(stack_size) DERIVED(mode_key)
+    FIELD(v[0]) FIELD(v[1]) FIELD(v[2]) FIELD(v[3]) FIELD(v[4]) FIELD(v[5]) FIELD(v[6]) FIELD(v[7])
+    FIELD(v[8]) FIELD(v[9]) FIELD(v[10]) FIELD(v[11]) FIELD(v[12]) FIELD(v[13]) FIELD(v[14]) FIELD(v[15])
+    FIELD(mxcsr) X87(0) X87(1) X87(2) X87(3) X87(4) X87(5) X87(6) X87(7)
+    FIELD(fpu.cw) FIELD(fpu.sw) FIELD(fpu.top) FIELD(fpu.tag_valid) FIELD(fpu.opcode)
+    FIELD(fpu.ip) FIELD(fpu.dp) FIELD(fpu.cs) FIELD(fpu.ds)
+    FIELD(xcr0) FIELD(xss) FIELD(pkru) FIELD(cr0) FIELD(cr2) FIELD(cr3) FIELD(cr4)
+    FIELD(pdpte[0]) FIELD(pdpte[1]) FIELD(pdpte[2]) FIELD(pdpte[3]) FIELD(efer)
+    FIELD(gdtr.base) FIELD(gdtr.limit) FIELD(idtr.base) FIELD(idtr.limit)
+    FIELD(dr[0]) FIELD(dr[1]) FIELD(dr[2]) FIELD(dr[3]) FIELD(dr6) FIELD(dr7) FIELD(dr6_pending)
+    FIELD(smm) FIELD(nmi_blocked) FIELD(shadow_mov_ss) FIELD(stepping) FIELD(mwait_armed)
+    FIELD(monitor_addr) FIELD(monitor_value)
+    FIELD(star) FIELD(lstar) FIELD(cstar) FIELD(sfmask) FIELD(kernel_gs_base)
+    FIELD(sysenter_cs) FIELD(sysenter_esp) FIELD(sysenter_eip)
+    FIELD(pat) FIELD(tsc_aux) FIELD(misc_enable) FIELD(spec_ctrl) FIELD(debugctl)
+};
+#undef X87
+const unsigned blocks_field_count = G_N_ELEMENTS(blocks_fields);
+
+/* --- The pair ----------------------------------------------------------------------------------------------------- */
+
+struct blocks_pair *blocks_pair_new(const char *reference, const char *subject, GError **err)
+{
+    struct blocks_pair *p = g_new0(struct blocks_pair, 1);
+
+    p->mode = BLOCKS_MODES;
+    p->precise = strstr(subject, "jit") == NULL || strstr(subject, "flags=precise") != NULL;
+    blocks_build_memory(p->memory);
+    if ((p->reference = blocks_machine_new(reference, err)) && (p->subject = blocks_machine_new(subject, err))) {
+        memcpy(p->reference->mem, p->memory, BLOCKS_RAM_BYTES);
+        memcpy(p->subject->mem, p->memory, BLOCKS_RAM_BYTES);
+        return p;
+    }
+    blocks_pair_free(p);
+    return NULL;
+}
+
+void blocks_pair_free(struct blocks_pair *p)
+{
+    blocks_machine_free(p->reference);
+    blocks_machine_free(p->subject);
+    g_free(p);
+}
+
+/* As a device would. */
+static void write_memory(struct blocks_machine *b, uint32_t phys, const void *from, unsigned len)
+{
+    memcpy(b->mem + phys, from, len);
+    ram_note_write(b->ram, phys, len);
+}
+
+static void restore_memory(struct blocks_pair *p, struct blocks_machine *b)
+{
+    for (unsigned page = 0; page < BLOCKS_RAM_PAGES; page++) {
+        uint32_t at = page * BLOCKS_PAGE;
+        if (memcmp(b->mem + at, p->memory + at, BLOCKS_PAGE) == 0)
+            continue;
+        write_memory(b, at, p->memory + at, BLOCKS_PAGE);
+        p->page_tables_dirty |= page < PAGE_HANDLERS;
+    }
+}
+
+void blocks_pair_fill(struct blocks_pair *p, struct oracle_gen *g)
+{
+    oracle_fill_memory(g);
+    memcpy(p->memory + PAGE_DATA * BLOCKS_PAGE, g->memory, sizeof g->memory);
+    memcpy(p->memory + (PAGE_DATA + 7) * BLOCKS_PAGE, g->memory, BLOCKS_PAGE);
+    restore_memory(p, p->reference);
+    restore_memory(p, p->subject);
+}
+
+/* --- What the manual or the engine leaves open -------------------------------------------------------------------- */
+
+struct frame {
+    unsigned vector;
+    uint64_t rip;
+    uint32_t flags_at; /* physical address of its RFLAGS, or UINT32_MAX */
+};
+
+static uint64_t read_linear(const struct blocks_machine *b, uint64_t linear, unsigned bytes)
+{
+    uint64_t v = 0;
+    for (unsigned n = 0; n < bytes; n++) {
+        uint32_t at = blocks_translate(b->cpu, b->mem, linear + n);
+        v |= (uint64_t)(at == UINT32_MAX ? 0 : b->mem[at]) << 8 * n;
+    }
+    return v;
+}
+
+static uint64_t stack_address(const struct cpu *cpu, uint64_t offset)
+{
+    uint64_t mask = cpu->stack_size == 3 ? UINT64_MAX : cpu->stack_size == 2 ? UINT32_MAX : 0xffff;
+    uint64_t at = ((cpu->r[R_RSP] + offset) & mask) + (cpu_in_64(cpu) ? 0 : cpu->seg[SEG_SS].base);
+    return cpu_in_64(cpu) ? at : (uint32_t)at;
+}
+
+/* The frame that led to the handler in which the processor has halted; false: it has not. */
+static bool find_frame(const struct blocks_machine *b, struct frame *f)
+{
+    const struct cpu *cpu = b->cpu;
+    uint64_t base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base;
+    uint32_t at = blocks_translate(cpu, b->mem, base + cpu->rip - 1);
+
+    if (at == UINT32_MAX || at / BLOCKS_PAGE != PAGE_HANDLERS || at % BLOCKS_PAGE > 255)
+        return false;
+    f->vector = at % BLOCKS_PAGE;
+    bool has_error = cpu->cr0 & CR0_PE &&
+                     (f->vector == EXC_DF || (f->vector >= EXC_TS && f->vector <= EXC_PF) || f->vector == EXC_AC);
+    unsigned slot = cpu_in_64(cpu) ? 8 : cpu->cr0 & CR0_PE ? 4 : 2;
+    f->rip = read_linear(b, stack_address(cpu, has_error * slot), slot);
+    f->flags_at = blocks_translate(cpu, b->mem, stack_address(cpu, (has_error + 2) * slot));
+    return true;
+}
+
+static uint32_t undefined_at(const struct blocks_case *c, uint64_t rip)
+{
+    uint64_t offset = rip - c->start.rip;
+    for (unsigned k = 0; k < c->count && !c->changes_itself; k++)
+        if (c->items[k].at == offset)
+            return c->items[k].undef;
+    return c->undef_any;
+}
+
+/* Makes flags equal that need not be; tells which. */
+static uint32_t excuse_flags(const struct blocks_pair *p, const struct blocks_case *c)
+{
+    struct frame a, b;
+    bool framed = find_frame(p->reference, &a);
+
+    if (!framed)
+        return undefined_at(c, p->reference->cpu->rip - 1);
+    if (!find_frame(p->subject, &b) || a.rip != b.rip || a.flags_at != b.flags_at || a.flags_at >= BLOCKS_RAM_BYTES - 2)
+        return 0;
+    uint32_t open = p->precise ? undefined_at(c, a.rip) : FLAGS_ARITH;
+    const uint8_t *from = p->reference->mem + a.flags_at;
+    uint8_t *to = p->subject->mem + a.flags_at;
+    for (unsigned n = 0; n < 2; n++)
+        to[n] = (uint8_t)((to[n] & ~(open >> 8 * n)) | (from[n] & open >> 8 * n));
+    return open;
+}
+
+/* --- Comparison --------------------------------------------------------------------------------------------------- */
+
+struct differ {
+    GString *out; /* or NULL */
+    bool equal;
+};
+
+static void print_value(GString *out, const void *at, unsigned size)
+{
+    const uint8_t *b = at;
+    for (unsigned n = size; n-- > 0;)
+        g_string_append_printf(out, "%02x%s", b[n], n % 8 == 0 && n ? " " : "");
+}
+
+static void differ(struct differ *d, const char *what, const void *a, const void *b, unsigned size)
+{
+    if (memcmp(a, b, size) == 0)
+        return;
+    d->equal = false;
+    if (!d->out)
+        return;
+    g_string_append_printf(d->out, "#   %-16s reference ", what);
+    print_value(d->out, a, size);
+    g_string_append(d->out, size > 8 ? "\n#                      subject " : "  subject ");
+    print_value(d->out, b, size);
+    g_string_append_c(d->out, '\n');
+}
+
+static void compare_segments(struct differ *d, const struct cpu *a, const struct cpu *b)
+{
+    static const char *const names[] = { "es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr" };
+    char name[32];
+
+    for (enum seg s = SEG_ES; s <= SEG_TR; s++) {
+        const struct segment *x = &a->seg[s], *y = &b->seg[s];
+        if (x->base == y->base && x->limit == y->limit && x->attr == y->attr && x->selector == y->selector)
+            continue;
+        g_snprintf(name, sizeof name, "%s selector", names[s]);
+        differ(d, name, &x->selector, &y->selector, 2);
+        g_snprintf(name, sizeof name, "%s base", names[s]);
+        differ(d, name, &x->base, &y->base, 8);
+        g_snprintf(name, sizeof name, "%s limit", names[s]);
+        differ(d, name, &x->limit, &y->limit, 4);
+        g_snprintf(name, sizeof name, "%s attributes", names[s]);
+        differ(d, name, &x->attr, &y->attr, 4);
+    }
+}
+
+static void compare_registers(struct differ *d, const struct cpu *a, const struct cpu *b, uint32_t open_flags)
+{
+    for (unsigned n = 0; n < blocks_field_count; n++) {
+        const struct blocks_field *f = &blocks_fields[n];
+        const char *x = (const char *)a + f->offset, *y = (const char *)b + f->offset;
+        if (f->offset != offsetof(struct cpu, rflags)) {
+            differ(d, f->name, x, y, f->size);
+        } else if ((a->rflags ^ b->rflags) & ~(uint64_t)open_flags) {
+            differ(d, "rflags", x, y, f->size);
+        }
+    }
+    compare_segments(d, a, b);
+}
+
+static void compare_memory(struct differ *d, const struct blocks_pair *p)
+{
+    unsigned shown = 0;
+
+    for (unsigned page = 0; page < BLOCKS_RAM_PAGES; page++) {
+        const uint8_t *a = p->reference->mem + page * BLOCKS_PAGE, *b = p->subject->mem + page * BLOCKS_PAGE;
+        if (memcmp(a, b, BLOCKS_PAGE) == 0)
+            continue;
+        d->equal = false;
+        for (unsigned n = 0; d->out && n < BLOCKS_PAGE && shown < 32; n++)
+            if (a[n] != b[n] && shown++ < 32)
+                g_string_append_printf(d->out, "#   [%#x] before %02x  reference %02x  subject %02x\n",
+                                       page * BLOCKS_PAGE + n, p->memory[page * BLOCKS_PAGE + n], a[n], b[n]);
+    }
+}
+
+static void compare_exceptions(struct differ *d, const struct blocks_pair *p)
+{
+    const struct blocks_machine *a = p->reference, *b = p->subject;
+
+    differ(d, "exceptions", &a->exceptions, &b->exceptions, sizeof a->exceptions);
+    for (unsigned n = 0; n < MIN(a->exceptions, G_N_ELEMENTS(a->exception)) && n < b->exceptions; n++) {
+        differ(d, "exception", &a->exception[n].vector, &b->exception[n].vector, 4);
+        differ(d, "its error code", &a->exception[n].error, &b->exception[n].error, 8);
+        differ(d, "its rip", &a->exception[n].rip, &b->exception[n].rip, 8);
+    }
+}
+
+static const char *const outcome_names[] = { "halts", "shuts down", "does not end" };
+
+static bool compare(const struct blocks_pair *p, const struct blocks_case *c, enum blocks_outcome a,
+                    enum blocks_outcome b, GString *out)
+{
+    struct differ d = { out, true };
+
+    if (a != b) {
+        if (out)
+            g_string_append_printf(out, "#   the reference %s, the subject %s\n", outcome_names[a], outcome_names[b]);
+        d.equal = false;
+    }
+    uint32_t open = a == BLOCKS_HALTED && b == BLOCKS_HALTED ? excuse_flags(p, c) : c->undef_any;
+    compare_registers(&d, p->reference->cpu, p->subject->cpu, open);
+    compare_exceptions(&d, p);
+    compare_memory(&d, p);
+    return d.equal;
+}
+
+static void count(struct blocks_pair *p, enum blocks_outcome end, uint64_t instructions)
+{
+    const struct blocks_machine *r = p->reference;
+    unsigned last = r->exceptions ? r->exception[MIN(r->exceptions, G_N_ELEMENTS(r->exception)) - 1].vector : 32;
+
+    p->shutdowns += end == BLOCKS_SHUTDOWN;
+    p->instructions += instructions;
+    p->ends[MIN(last, 32)]++;
+}
+
+enum blocks_verdict blocks_pair_run(struct blocks_pair *p, const struct blocks_case *c, GString *out)
+{
+    enum blocks_verdict verdict = BLOCKS_NO_CASE;
+    bool flush = c->flush || p->page_tables_dirty || p->mode != c->mode;
+
+    p->mode = c->mode;
+    p->page_tables_dirty = false;
+    write_memory(p->reference, c->code_phys, c->code, c->code_len);
+    blocks_machine_load(p->reference, c, flush);
+    uint64_t before = p->reference->cpu->insn_count;
+    enum blocks_outcome a = blocks_machine_run(p->reference, 4000), b;
+    if (a != BLOCKS_ENDLESS) {
+        write_memory(p->subject, c->code_phys, c->code, c->code_len);
+        blocks_machine_load(p->subject, c, flush);
+        b = blocks_machine_run(p->subject, 8000);
+        count(p, a, p->reference->cpu->insn_count - before);
+        verdict = compare(p, c, a, b, out) ? BLOCKS_EQUAL : BLOCKS_DIFFERENT;
+        restore_memory(p, p->subject);
+    } else {
+        p->skipped++;
+        p->page_tables_dirty |= flush; /* the subject has not seen to it yet */
+    }
+    restore_memory(p, p->reference);
+    return verdict;
+}
+
+/* --- Smaller, and printed ----------------------------------------------------------------------------------------- */
+
+static bool still_differs(struct blocks_pair *p, const struct blocks_case *c)
+{
+    return blocks_pair_run(p, c, NULL) == BLOCKS_DIFFERENT;
+}
+
+static void remove_items(struct blocks_case *c, unsigned from, unsigned count)
+{
+    for (unsigned k = from; k < from + count && k < c->count; k++) {
+        memset(c->code + c->items[k].at, 0x90, c->items[k].len);
+        c->items[k].gone = true;
+    }
+}
+
+/* NOPs instead of instructions, so that all stays where it is: halves first, then ever less. */
+void blocks_minimise(struct blocks_pair *p, struct blocks_case *c)
+{
+    struct blocks_case *smaller = g_new(struct blocks_case, 1);
+
+    for (unsigned size = MAX(c->count / 2u, 1); size; size /= 2) {
+        for (unsigned at = 0; at < c->count; at += size) {
+            *smaller = *c;
+            remove_items(smaller, at, size);
+            if (memcmp(smaller->code, c->code, c->code_len) != 0 && still_differs(p, smaller))
+                *c = *smaller;
+        }
+    }
+    g_free(smaller);
+}
+
+static void describe_start(const struct blocks_case *c, GString *out)
+{
+    const struct cpu *s = &c->start;
+    unsigned count = c->mode == BLOCKS_LONG ? 16 : 8;
+
+    g_string_append_printf(out, "# %s, CPL %u, rflags %#" PRIx64 " cr0 %#" PRIx64 " cr4 %#" PRIx64 " mxcsr %#x%s%s\n",
+                           blocks_mode_names[c->mode], s->cpl, s->rflags, s->cr0, s->cr4, s->mxcsr,
+                           c->flush ? ", TLB flushed" : "", c->changes_itself ? ", changes itself" : "");
+    for (unsigned r = 0; r < count; r++)
+        g_string_append_printf(out, "%s%-3s %016" PRIx64 "%s", r % 4 ? " " : "#   ", blocks_fields[r].name, s->r[r],
+                               r % 4 == 3 ? "\n" : "");
+    g_string_append_printf(out, "#   x87 cw %#x sw %#x top %u valid %#x; bases", s->fpu.cw, s->fpu.sw, s->fpu.top,
+                           s->fpu.tag_valid);
+    for (enum seg n = SEG_ES; n <= SEG_GS; n++)
+        g_string_append_printf(out, " %#" PRIx64, s->seg[n].base);
+    g_string_append_c(out, '\n');
+}
+
+void blocks_describe(const struct blocks_pair *p, const struct blocks_case *c, GString *out)
+{
+    unsigned left = 0;
+
+    for (unsigned k = 0; k < c->count; k++)
+        left += !c->items[k].gone;
+    g_string_append_printf(out, "# %s against %s: SEED=%" PRIu64 " CASE=%" PRIu64 ", mode %s, %u of %u instructions\n",
+                           p->subject->engine, p->reference->engine, c->seed, c->number, blocks_mode_names[c->mode],
+                           left, c->count);
+    describe_start(c, out);
+    for (unsigned k = 0; k < c->count; k++) {
+        if (c->items[k].gone)
+            continue;
+        g_autoptr(GString) text = g_string_new(NULL);
+        disas_print(text, c->code + c->items[k].at, c->items[k].len, c->start.rip + c->items[k].at,
+                    blocks_code_size(c->mode));
+        g_string_truncate(text, text->len - 1);
+        g_string_replace(text, "\n", "\n#   ", 0);
+        g_string_append_printf(out, "#   %s\n", text->str);
+    }
+}
