@@ -51,14 +51,12 @@ static void prepare(struct run *r, struct blocks_pair *p, uint64_t number, bool 
 static void report(struct run *r, struct blocks_pair *p)
 {
     g_autoptr(GString) s = g_string_new(NULL);
-    enum blocks_verdict again = blocks_pair_run(p, &r->c, NULL);
 
-    if (again == BLOCKS_DIFFERENT)
-        blocks_minimise(p, &r->c);
-    else
+    if (!blocks_minimise(p, &r->c))
         g_string_append(s, "# only after the cases before it:\n");
     blocks_describe(p, &r->c, s);
-    blocks_pair_run(p, &r->c, s);
+    for (unsigned n = 0; n <= r->c.again && blocks_pair_run(p, &r->c, s) != BLOCKS_DIFFERENT; n++)
+        ;
     printf("%s", s->str);
     fflush(stdout);
 }
@@ -77,7 +75,12 @@ static unsigned run_cases(struct run *r, struct blocks_pair *p, uint64_t from, u
             printf("%s", first->str);
         }
         g_string_truncate(first, 0);
-        if (blocks_pair_run(p, &r->c, first) != BLOCKS_DIFFERENT)
+        enum blocks_verdict verdict = blocks_pair_run(p, &r->c, first);
+        while (verdict == BLOCKS_EQUAL && r->c.again < n % 3) {
+            blocks_gen_again(r->gen, &r->c);
+            verdict = blocks_pair_run(p, &r->c, first);
+        }
+        if (verdict != BLOCKS_DIFFERENT)
             continue;
         different++;
         report(r, p);
@@ -170,6 +173,19 @@ static bool names(const struct blocks_case *c, const struct op *op, unsigned *le
     return found;
 }
 
+static void test_coverage(struct run *r)
+{
+    g_autoptr(GString) unused = g_string_new(NULL);
+    static struct blocks_case c;
+
+    for (uint64_t n = 0; n < 400000 && (n % 10000 || blocks_gen_unused(r->gen, unused)); n++) {
+        g_string_truncate(unused, 0);
+        blocks_gen_case(r->gen, r->seed, n, mode_of(n * 16), &c);
+    }
+    printf("# rows never used:%s\n", unused->len ? unused->str : " none");
+    result(r, !unused->len, "every row of the table is used");
+}
+
 /* Each is found within some thousand blocks, and little else is left of the block. */
 static void test_broken(struct run *r)
 {
@@ -217,8 +233,10 @@ int main(void)
         compare_engines(r, "jit,hot=0,flags=precise", first, count);
         compare_engines(r, "jit,hot=0", first, MAX(count / 5, 1));
         compare_engines(r, "step", first, MAX(count / 10, 1));
-        if (!one)
+        if (!one) {
+            test_coverage(r);
             test_broken(r);
+        }
     }
     printf("1..%u\n", r->tests);
     int status = r->failed != 0;

@@ -95,6 +95,7 @@ struct blocks_case {
     uint16_t count;
     bool changes_itself;
     bool flush;               /* TLBs are emptied first */
+    uint8_t again;            /* the code has been run so often before */
     struct blocks_item items[BLOCKS_ITEMS];
     uint8_t code[BLOCKS_CODE_BYTES];
 };
@@ -164,10 +165,12 @@ extern const unsigned blocks_field_count;
 
 struct blocks_pair {
     struct blocks_machine *reference, *subject;
-    uint8_t memory[BLOCKS_RAM_BYTES]; /* before each case; the code comes on top */
+    uint8_t memory[BLOCKS_RAM_BYTES]; /* before each case */
     enum blocks_mode mode;            /* of the last case */
     bool precise;                     /* flags in a fault's frame are exact */
     bool page_tables_dirty;
+    uint32_t code_at;                 /* where `memory` has code of `code_len` bytes */
+    uint16_t code_len;
     uint64_t skipped, shutdowns, instructions; /* statistics, of the reference */
     uint64_t ends[33];                         /* by vector of the last exception; 32: none */
 };
@@ -179,8 +182,8 @@ void blocks_pair_fill(struct blocks_pair *p, struct oracle_gen *g);
 enum blocks_verdict { BLOCKS_EQUAL, BLOCKS_DIFFERENT, BLOCKS_NO_CASE };
 /* Runs the case on both; differences are appended to `out`, which may be NULL. NO_CASE: the reference does not end. */
 enum blocks_verdict blocks_pair_run(struct blocks_pair *p, const struct blocks_case *c, GString *out);
-/* Takes away instructions as long as the two differ. */
-void blocks_minimise(struct blocks_pair *p, struct blocks_case *c);
+/* Takes away instructions as long as the two differ; false: they do not when it is run again. */
+bool blocks_minimise(struct blocks_pair *p, struct blocks_case *c);
 /* Registers and disassembly. */
 void blocks_describe(const struct blocks_pair *p, const struct blocks_case *c, GString *out);
 
@@ -192,6 +195,10 @@ void blocks_gen_free(struct blocks_gen *g);
 /* Case `number` of the sequence that `seed` names, in this mode; the same each time. */
 void blocks_gen_case(struct blocks_gen *g, uint64_t seed, uint64_t number, enum blocks_mode mode,
                      struct blocks_case *c);
+/* Right after a case: other registers for the same code. */
+void blocks_gen_again(struct blocks_gen *g, struct blocks_case *c);
+/* Rows of which no instance has been made so far, but those that results cannot be compared of; appended to `out`. */
+unsigned blocks_gen_unused(const struct blocks_gen *g, GString *out);
 /* For the data of cases from `number` on. */
 struct oracle_gen *blocks_gen_values(struct blocks_gen *g, uint64_t seed, uint64_t number);
 

@@ -54,6 +54,8 @@ struct blocks_gen {
     struct skip skips[MAX_SKIPS];
     unsigned skip_count;
     const uint8_t *weights; /* by row class */
+    unsigned system;        /* percent of pieces that are system code */
+    unsigned *used;         /* by row: instances made so far */
 };
 
 /* blocks_gen.c */

@@ -80,7 +80,12 @@ static void restore_memory(struct blocks_pair *p, struct blocks_machine *b)
         uint32_t at = page * BLOCKS_PAGE;
         if (memcmp(b->mem + at, p->memory + at, BLOCKS_PAGE) == 0)
             continue;
-        write_memory(b, at, p->memory + at, BLOCKS_PAGE);
+        uint32_t end = at + BLOCKS_PAGE; /* no more than what is different: beside it code may stay */
+        while (b->mem[at] == p->memory[at])
+            at++;
+        while (b->mem[end - 1] == p->memory[end - 1])
+            end--;
+        write_memory(b, at, p->memory + at, end - at);
         p->page_tables_dirty |= page < PAGE_HANDLERS;
     }
 }
@@ -90,6 +95,20 @@ void blocks_pair_fill(struct blocks_pair *p, struct oracle_gen *g)
     oracle_fill_memory(g);
     memcpy(p->memory + PAGE_DATA * BLOCKS_PAGE, g->memory, sizeof g->memory);
     memcpy(p->memory + (PAGE_DATA + 7) * BLOCKS_PAGE, g->memory, BLOCKS_PAGE);
+    restore_memory(p, p->reference);
+    restore_memory(p, p->subject);
+}
+
+/* In place of the code of the case before, unless it is the same. */
+static void place_code(struct blocks_pair *p, const struct blocks_case *c)
+{
+    if (p->code_at == c->code_phys && p->code_len == c->code_len &&
+        memcmp(p->memory + p->code_at, c->code, c->code_len) == 0)
+        return;
+    memset(p->memory + p->code_at, 0xf4, p->code_len);
+    memcpy(p->memory + c->code_phys, c->code, c->code_len);
+    p->code_at = c->code_phys;
+    p->code_len = c->code_len;
     restore_memory(p, p->reference);
     restore_memory(p, p->subject);
 }
@@ -286,16 +305,15 @@ static void count(struct blocks_pair *p, enum blocks_outcome end, uint64_t instr
 enum blocks_verdict blocks_pair_run(struct blocks_pair *p, const struct blocks_case *c, GString *out)
 {
     enum blocks_verdict verdict = BLOCKS_NO_CASE;
+    place_code(p, c);
     bool flush = c->flush || p->page_tables_dirty || p->mode != c->mode;
 
     p->mode = c->mode;
     p->page_tables_dirty = false;
-    write_memory(p->reference, c->code_phys, c->code, c->code_len);
     blocks_machine_load(p->reference, c, flush);
     uint64_t before = p->reference->cpu->insn_count;
     enum blocks_outcome a = blocks_machine_run(p->reference, 4000), b;
     if (a != BLOCKS_ENDLESS) {
-        write_memory(p->subject, c->code_phys, c->code, c->code_len);
         blocks_machine_load(p->subject, c, flush);
         b = blocks_machine_run(p->subject, 8000);
         count(p, a, p->reference->cpu->insn_count - before);
@@ -311,9 +329,13 @@ enum blocks_verdict blocks_pair_run(struct blocks_pair *p, const struct blocks_c
 
 /* --- Smaller, and printed ----------------------------------------------------------------------------------------- */
 
+/* At once, or when it is run again. */
 static bool still_differs(struct blocks_pair *p, const struct blocks_case *c)
 {
-    return blocks_pair_run(p, c, NULL) == BLOCKS_DIFFERENT;
+    for (unsigned n = 0; n <= c->again; n++)
+        if (blocks_pair_run(p, c, NULL) == BLOCKS_DIFFERENT)
+            return true;
+    return false;
 }
 
 static void remove_items(struct blocks_case *c, unsigned from, unsigned count)
@@ -325,10 +347,11 @@ static void remove_items(struct blocks_case *c, unsigned from, unsigned count)
 }
 
 /* NOPs instead of instructions, so that all stays where it is: halves first, then ever less. */
-void blocks_minimise(struct blocks_pair *p, struct blocks_case *c)
+bool blocks_minimise(struct blocks_pair *p, struct blocks_case *c)
 {
+    if (!still_differs(p, c))
+        return false;
     struct blocks_case *smaller = g_new(struct blocks_case, 1);
-
     for (unsigned size = MAX(c->count / 2u, 1); size; size /= 2) {
         for (unsigned at = 0; at < c->count; at += size) {
             *smaller = *c;
@@ -338,6 +361,7 @@ void blocks_minimise(struct blocks_pair *p, struct blocks_case *c)
         }
     }
     g_free(smaller);
+    return true;
 }
 
 static void describe_start(const struct blocks_case *c, GString *out)
@@ -364,9 +388,9 @@ void blocks_describe(const struct blocks_pair *p, const struct blocks_case *c, G
 
     for (unsigned k = 0; k < c->count; k++)
         left += !c->items[k].gone;
-    g_string_append_printf(out, "# %s against %s: SEED=%" PRIu64 " CASE=%" PRIu64 ", mode %s, %u of %u instructions\n",
+    g_string_append_printf(out, "# %s against %s: SEED=%" PRIu64 " CASE=%" PRIu64 ", mode %s, run %u, %u of %u instructions\n",
                            p->subject->engine, p->reference->engine, c->seed, c->number, blocks_mode_names[c->mode],
-                           left, c->count);
+                           c->again + 1, left, c->count);
     describe_start(c, out);
     for (unsigned k = 0; k < c->count; k++) {
         if (c->items[k].gone)

@@ -311,6 +311,178 @@ static void patch(struct blocks_gen *b)
     b->undef = (uint16_t)(a->flags_undefined | c->flags_undefined);
 }
 
+/* --- Short stretches of system code --------------------------------------------------------------------------------*/
+
+#define BYTES(b, ...) blocks_emit(b, (uint8_t[]){ __VA_ARGS__ }, sizeof(uint8_t[]){ __VA_ARGS__ })
+
+static void forget(struct blocks_gen *b, unsigned registers)
+{
+    b->known &= ~registers;
+}
+
+/* IRET to a label behind it; in 64-bit mode also to user code, from where there is no way back. */
+static void piece_iret(struct blocks_gen *b, unsigned r, int label)
+{
+    bool user = b->c->start.cpl == 3 || (!b->supervisor && oracle_percent(&b->g, 30));
+
+    if (b->c->mode == BLOCKS_LONG) {
+        BYTES(b, 0x6a, user ? 0x23 : 0x10);
+        BYTES(b, 0x54);
+        BYTES(b, 0x9c);
+        BYTES(b, 0x6a, user ? 0x2b : 0x08);
+    } else {
+        BYTES(b, 0x9c);
+        BYTES(b, 0x0e);
+    }
+    move_label(b, r, label, REFER_IP);
+    one_byte(b, (uint8_t)(0x50 | r));
+    if (b->c->mode == BLOCKS_LONG)
+        BYTES(b, 0x48, 0xcf);
+    else
+        BYTES(b, 0xcf);
+    place(b, label);
+}
+
+/* SYSRET to a label; RFLAGS as they are, or with a few more bits. */
+static void piece_sysret(struct blocks_gen *b, int label)
+{
+    if (b->c->mode != BLOCKS_LONG || b->counters & (1u << R_RCX | 1u << R_R11))
+        return;
+    BYTES(b, 0x9c);
+    BYTES(b, 0x41, 0x5b);
+    move_label(b, R_RCX, label, REFER_IP);
+    BYTES(b, 0x48, 0x0f, 0x07);
+    forget(b, 1u << R_RCX | 1u << R_R11);
+    place(b, label);
+}
+
+/* SYSCALL to what comes next but for a few instructions; one in a case. */
+static void piece_syscall(struct blocks_gen *b)
+{
+    if (b->c->mode != BLOCKS_LONG || b->counters & (1u << R_RCX | 1u << R_R11))
+        return;
+    BYTES(b, 0x0f, 0x05);
+    forget(b, 1u << R_RCX | 1u << R_R11);
+    plain(b, oracle_below(&b->g, 3));
+    b->c->start.lstar = b->code_linear + b->c->code_len;
+    define_if_open(b);
+}
+
+static void piece_control(struct blocks_gen *b)
+{
+    unsigned which = oracle_below(&b->g, 3);
+
+    if (b->counters & 1u << R_RAX)
+        return;
+    if (which == 0) { /* CR3 as it is */
+        BYTES(b, 0x0f, 0x20, 0xd8);
+        BYTES(b, 0x0f, 0x22, 0xd8);
+    } else if (which == 1) { /* CR4.PGE */
+        BYTES(b, 0x0f, 0x20, 0xe0);
+        BYTES(b, 0x34, 0x80);
+        BYTES(b, 0x0f, 0x22, 0xe0);
+        b->undef = FLAG_AF;
+    } else { /* CR0.TS on, and mostly off again */
+        BYTES(b, 0x0f, 0x20, 0xc0);
+        BYTES(b, 0x0c, 0x08);
+        BYTES(b, 0x0f, 0x22, 0xc0);
+        b->undef = FLAG_AF;
+        plain(b, oracle_below(&b->g, 2));
+        BYTES(b, 0x0f, 0x06);
+    }
+    forget(b, 1u << R_RAX);
+}
+
+/* RDMSR and WRMSR of a base; SWAPGS. */
+static void piece_bases(struct blocks_gen *b)
+{
+    if (b->counters & 0x7)
+        return;
+    if (b->c->mode == BLOCKS_LONG && oracle_percent(&b->g, 50)) {
+        BYTES(b, 0x0f, 0x01, 0xf8);
+        plain(b, oracle_below(&b->g, 3));
+        BYTES(b, 0x0f, 0x01, 0xf8);
+        return;
+    }
+    blocks_move(b, R_RCX, 0xc0000100 + oracle_below(&b->g, 3));
+    BYTES(b, 0x0f, 0x32);
+    BYTES(b, 0x0f, 0x30);
+    forget(b, 0x7);
+}
+
+/* PUSHF, other flags, POPF; CLI and STI. */
+static void piece_flags(struct blocks_gen *b)
+{
+    unsigned r = free_register(b);
+
+    if (oracle_percent(&b->g, 40)) {
+        BYTES(b, 0xfa);
+        plain(b, oracle_below(&b->g, 3));
+        BYTES(b, 0xfb);
+        return;
+    }
+    define_if_open(b);
+    BYTES(b, 0x9c);
+    one_byte(b, (uint8_t)(0x58 | r));
+    BYTES(b, 0x83, (uint8_t)(0xf0 | r), (uint8_t)oracle_random(&b->g) & 0x7f); /* XOR */
+    b->undef = 0;
+    one_byte(b, (uint8_t)(0x50 | r));
+    BYTES(b, 0x9d);
+    forget(b, 1u << r);
+}
+
+/* MOV to a data segment register, of a selector that is there. */
+static void piece_segment(struct blocks_gen *b)
+{
+    static const uint8_t kernel[] = { 0x00, 0x10, 0x80, 0x90, 0x98, 0xa0, 0xb0, 0xb8 };
+    static const uint8_t user[] = { 0x00, 0x23, 0xc3, 0xd3, 0xdb, 0xe3, 0xf3, 0xfb };
+    static const uint8_t segments[] = { SEG_ES, SEG_DS, SEG_DS, SEG_FS, SEG_GS, SEG_SS };
+    unsigned r = free_register(b), s = segments[oracle_below(&b->g, sizeof segments)], n = oracle_below(&b->g, 8);
+    unsigned selector = b->c->start.cpl == 3 ? user[n] : kernel[n];
+
+    if (b->c->mode >= BLOCKS_V86)
+        selector = 0xb00 + oracle_below(&b->g, 32);
+    blocks_move(b, r, selector);
+    BYTES(b, 0x8e, (uint8_t)(0xc0 | s << 3 | r));
+    forget(b, 1u << r);
+}
+
+/* MXCSR and the x87 control word from the stack. */
+static void piece_rounding(struct blocks_gen *b)
+{
+    unsigned r = free_register(b), size = blocks_code_size(b->c->mode);
+    uint32_t mxcsr = 0x1f80 | (uint32_t)(oracle_random(&b->g) & 0xe03f), cw = (oracle_random(&b->g) & 0xf00) | 0x7f;
+
+    if (oracle_percent(&b->g, 30)) /* exceptions */
+        mxcsr &= (uint32_t)oracle_random(&b->g), cw &= (uint32_t)oracle_random(&b->g);
+    if (size == 1)
+        return;
+    bool sse = oracle_percent(&b->g, 50);
+    blocks_move(b, r, sse ? mxcsr : cw);
+    one_byte(b, (uint8_t)(0x50 | r));
+    if (sse)
+        BYTES(b, 0x0f, 0xae, 0x14, 0x24);
+    else
+        BYTES(b, 0xd9, 0x2c, 0x24);
+    one_byte(b, (uint8_t)(0x58 | r));
+}
+
+static void system_piece(struct blocks_gen *b)
+{
+    int label = blocks_label(b);
+
+    switch (oracle_below(&b->g, b->c->start.cpl == 0 ? 9 : 6)) {
+    case 0: piece_iret(b, free_register(b), label); break;
+    case 1: piece_syscall(b); break;
+    case 2: piece_flags(b); break;
+    case 3: piece_segment(b); break;
+    case 4: case 5: piece_rounding(b); break;
+    case 6: piece_sysret(b, label); break;
+    case 7: piece_control(b); break;
+    default: piece_bases(b); break;
+    }
+}
+
 /* --- All of it ---------------------------------------------------------------------------------------------------- */
 
 static void sequence(struct blocks_gen *b, unsigned count, unsigned depth)
@@ -320,6 +492,9 @@ static void sequence(struct blocks_gen *b, unsigned count, unsigned depth)
         if (b->c->changes_itself && kind < 10) {
             patch(b);
             part = MIN(count, 3);
+        } else if (kind >= 100 - b->system) {
+            system_piece(b);
+            part = MIN(count, 2);
         } else if (depth < 3 && count > 3 && kind < 16) {
             loop(b, part, depth);
         } else if (depth < 3 && count > 3 && kind < 22) {
@@ -346,7 +521,9 @@ void blocks_compose(struct blocks_gen *b)
     unsigned count = oracle_percent(&b->g, 30) ? 1 + oracle_below(&b->g, 8) : 1 + oracle_below(&b->g, 64);
 
     b->label_count = b->reference_count = b->skip_count = 0;
-    b->weights = profiles[shares[oracle_below(&b->g, sizeof shares)]];
+    unsigned profile = shares[oracle_below(&b->g, sizeof shares)];
+    b->weights = profiles[profile];
+    b->system = profile == 5 ? 30 : oracle_percent(&b->g, 50) ? 3 : 0;
     sequence(b, count, 0);
     place_skips(b, true);
     one_byte(b, 0xf4);

@@ -399,6 +399,7 @@ void blocks_plain(struct blocks_gen *b, enum row_class k)
             blocks_define_flags(b);
         aim(b, &e, &i);
         blocks_emit(b, e.b, i.len);
+        b->used[i.row]++;
         after(b, &i);
         if (row->end == END_JUMP)
             connect(b, &e, &i);
@@ -587,6 +588,24 @@ static void choose_thread_bases(struct blocks_gen *b)
     s->kernel_gs_base = near[oracle_below(&b->g, G_N_ELEMENTS(near))];
 }
 
+/* The same code from other values; registers that addresses are made of keep theirs. */
+void blocks_gen_again(struct blocks_gen *b, struct blocks_case *c)
+{
+    struct cpu *s = &c->start;
+    uint64_t flags = s->rflags & ~(uint64_t)(FLAGS_ARITH | FLAG_DF);
+    struct cpu before = *s;
+
+    b->c = c;
+    load_values(b);
+    s->rflags = (s->rflags & (FLAGS_ARITH | FLAG_DF)) | flags;
+    for (unsigned r = 0; r < 16; r++)
+        if (b->pointers >> r & 1)
+            s->r[r] = before.r[r];
+    s->v[b->address.vector_index] = before.v[b->address.vector_index];
+    c->flush = false;
+    c->again++;
+}
+
 /* --- A case ------------------------------------------------------------------------------------------------------- */
 
 struct blocks_gen *blocks_gen_new(void)
@@ -596,13 +615,27 @@ struct blocks_gen *blocks_gen_new(void)
     for (unsigned k = 0; k < 2 * CLASSES; k++)
         b->rows[k / CLASSES][k % CLASSES] = g_array_new(FALSE, FALSE, sizeof(uint16_t));
     sort_rows(b);
+    b->used = g_new0(unsigned, insn_row_count);
     return b;
+}
+
+unsigned blocks_gen_unused(const struct blocks_gen *b, GString *out)
+{
+    unsigned n = 0;
+    for (unsigned row = 0; row < insn_row_count; row++) {
+        if (b->used[row] || is_excluded(insn_rows[row].op))
+            continue;
+        g_string_append_printf(out, " %s (%u)", insn_rows[row].mnemonic, row);
+        n++;
+    }
+    return n;
 }
 
 void blocks_gen_free(struct blocks_gen *b)
 {
     for (unsigned k = 0; k < 2 * CLASSES; k++)
         g_array_unref(b->rows[k / CLASSES][k % CLASSES]);
+    g_free(b->used);
     g_free(b);
 }
 
