@@ -16,7 +16,7 @@
 
 #include <string.h>
 
-/* --- Making ------------------------------------------------------------------------------------------------------------------- */
+/* --- Making ------------------------------------------------------------------------------------------------------- */
 
 struct cpu *cpu_new(struct machine *m, unsigned index, const struct cpu_model *model)
 {
@@ -69,7 +69,7 @@ void cpu_post(struct cpu *cpu, uint32_t events)
         cpu->host->kick(cpu);
 }
 
-/* --- Reset -------------------------------------------------------------------------------------------------------------------------- */
+/* --- Reset -------------------------------------------------------------------------------------------------------- */
 
 static void reset_segments(struct cpu *cpu)
 {
@@ -132,7 +132,7 @@ void cpu_reset(struct cpu *cpu, bool init)
         cpu->apic_ops->reset(cpu->apic, true);
 }
 
-/* --- Derived state -------------------------------------------------------------------------------------------------------------------- */
+/* --- Derived state ------------------------------------------------------------------------------------------------ */
 
 static unsigned mode_key(const struct cpu *cpu)
 {
@@ -192,7 +192,7 @@ void cpu_refresh(struct cpu *cpu)
     cpu_event_set(cpu, CPU_EVENT_MEMMAP | CPU_EVENT_INTR);
 }
 
-/* --- Saved state ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- Saved state -------------------------------------------------------------------------------------------------- */
 
 static const struct state_field segment_fields[] = {
     STATE_FIELD(STATE_U64, struct segment, base),
@@ -294,7 +294,7 @@ const struct state_table cpu_state_table = {
     .name = "cpu", .version = 1, .fields = cpu_fields, .pre_save = cpu_pre_save, .post_load = cpu_post_load
 };
 
-/* --- Printing ------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- Printing ----------------------------------------------------------------------------------------------------- */
 
 void cpu_print(const struct cpu *cpu, GString *out)
 {

@@ -93,7 +93,7 @@ static inline uint32_t cpu_due_events(const struct cpu *cpu)
 /* True if a halted processor has a reason to wake. Any thread. */
 bool cpu_has_work(const struct cpu *cpu);
 
-/* --- The interpreter (interp.c) ------------------------------------------------------------------------------------- */
+/* --- The interpreter (interp.c) ----------------------------------------------------------------------------------- */
 
 enum cpu_exit {
     CPU_EXIT_KICK,  /* CPU_EVENT_KICK, or the budget is used up */
@@ -161,7 +161,7 @@ static inline unsigned cpu_iopl(const struct cpu *cpu)
 /* After any change of CR0, CR4, EFER, CS, SS, CPL, RFLAGS.VM/AC/TF, XCR0 or DR7: mode_key, code_size, cpu->tlb ... */
 void cpu_update_mode(struct cpu *cpu);
 
-/* --- Exceptions (excp.c) ---------------------------------------------------------------------------------------------- */
+/* --- Exceptions (excp.c) ------------------------------------------------------------------------------------------ */
 
 /* Leave the handler for the run loop, which delivers the exception with RIP at the instruction under way. */
 _Noreturn void cpu_raise(struct cpu *cpu, enum vector vector);
@@ -208,11 +208,11 @@ static inline void cpu_jump(struct cpu *cpu, uint64_t target, unsigned osize)
     cpu_set_rip(cpu, target);
 }
 
-/* --- Memory: inline fast path in cpu/mem.h -------------------------------------------------------------------------------- */
+/* --- Memory: inline fast path in cpu/mem.h ------------------------------------------------------------------------ */
 
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };
 
-/* --- Segments and tasks (seg.c, task.c) -------------------------------------------------------------------------------------- */
+/* --- Segments and tasks (seg.c, task.c) --------------------------------------------------------------------------- */
 
 /* MOV/POP/LDS to ES, SS, DS, FS, GS with all checks. Of SS not the interrupt shadow, which only some instructions make. */
 void cpu_load_seg(struct cpu *cpu, enum seg s, uint16_t selector);
@@ -221,7 +221,7 @@ void cpu_load_seg_real(struct cpu *cpu, enum seg s, uint16_t selector);
 /* Sets the hidden part as given and recomputes flat_read, flat_write, code and stack size. */
 void cpu_set_seg(struct cpu *cpu, enum seg s, uint16_t selector, uint64_t base, uint32_t limit, uint32_t attr);
 
-/* --- Control and model-specific registers (ctrl.c, msr.c, cpuid.c, pv.c) ------------------------------------------------------ */
+/* --- Control and model-specific registers (ctrl.c, msr.c, cpuid.c, pv.c) ------------------------------------------ */
 
 /* All checks; #GP(0) where the manual says so. They flush and update what follows from the change. */
 void cpu_write_cr0(struct cpu *cpu, uint64_t value);

@@ -20,7 +20,7 @@ const char *excp_name(unsigned vector)
     return vector < G_N_ELEMENTS(names) ? names[vector] : "interrupt";
 }
 
-/* --- Raising ---------------------------------------------------------------------------------------------------------------- */
+/* --- Raising ------------------------------------------------------------------------------------------------------ */
 
 static _Noreturn void raise_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error, uint64_t address)
 {
@@ -125,7 +125,7 @@ void excp_deliver_event(struct cpu *cpu, enum vector vector, enum excp_source so
     cpu_deliver(cpu, vector, source, false, 0, cpu->rip);
 }
 
-/* --- Delivery ------------------------------------------------------------------------------------------------------------------- */
+/* --- Delivery ----------------------------------------------------------------------------------------------------- */
 
 /* What is being delivered; filled once, passed down. */
 struct delivery {

@@ -82,7 +82,7 @@ static G_ALWAYS_INLINE inline enum tlb_view cpu_tlb_view(const struct cpu *cpu)
     return cpu->cpl == 3 ? TLB_USER : cpu->rflags & FLAG_AC && cpu->cr4 & CR4_SMAP ? TLB_SUPER_AC : TLB_SUPER;
 }
 
-/* --- Fast path, by linear address ----------------------------------------------------------------------------------- */
+/* --- Fast path, by linear address --------------------------------------------------------------------------------- */
 
 #define MEM_ACCESSORS(bits, type) \
     static G_ALWAYS_INLINE inline type mem_load##bits(struct cpu *cpu, uint64_t addr, unsigned seg) \
@@ -129,7 +129,7 @@ static G_ALWAYS_INLINE inline void mem_store(struct cpu *cpu, uint64_t addr, uin
     }
 }
 
-/* --- Operands of an instruction ----------------------------------------------------------------------------------------- */
+/* --- Operands of an instruction ----------------------------------------------------------------------------------- */
 
 /* Offset of the memory operand within its segment, truncated to the address size. */
 static G_ALWAYS_INLINE inline uint64_t insn_ea(const struct cpu *cpu, const struct insn *i)
@@ -188,7 +188,7 @@ static G_ALWAYS_INLINE inline void rm_set(struct cpu *cpu, const struct insn *i,
         reg_set(cpu, i->rm, v, osize);
 }
 
-/* --- Stack ------------------------------------------------------------------------------------------------------------------ */
+/* --- Stack -------------------------------------------------------------------------------------------------------- */
 
 static G_ALWAYS_INLINE inline unsigned stack_seg(const struct cpu *cpu)
 {

@@ -20,7 +20,7 @@ const struct cpu_feature_info cpu_features[FEAT_COUNT] = {
 #undef FEATURE
 };
 
-/* --- What models have ---------------------------------------------------------------------------------------------------- */
+/* --- What models have --------------------------------------------------------------------------------------------- */
 
 #define LIST_END FEAT_COUNT
 
@@ -91,7 +91,7 @@ bool cpu_has(const struct cpu *cpu, unsigned feature)
     return cpu_model_has(cpu->model, feature);
 }
 
-/* --- Parsing --------------------------------------------------------------------------------------------------------------- */
+/* --- Parsing ------------------------------------------------------------------------------------------------------ */
 
 /* sse4_1, sse4.1 and sse4-1 are one. */
 static bool same_name(const char *a, const char *b)

@@ -84,7 +84,7 @@ enum {
      1u << 26 | 1u << 27 | UINT64_C(1) << 62)
 #define ARCH_CAP_IBRS_ALL (1u << 1)
 
-/* --- Time stamp counter ----------------------------------------------------------------------------------------------------- */
+/* --- Time stamp counter ------------------------------------------------------------------------------------------- */
 
 uint64_t cpu_tsc_hz(const struct cpu *cpu)
 {
@@ -106,7 +106,7 @@ static void move_tsc(struct cpu *cpu, uint64_t by)
     cpu_pv_tsc_changed(cpu);
 }
 
-/* --- Plain registers ---------------------------------------------------------------------------------------------------------- */
+/* --- Plain registers ---------------------------------------------------------------------------------------------- */
 
 enum check {
     CHECK_MASK,      /* bits outside `mask` are reserved */
@@ -191,7 +191,7 @@ static bool plain_accepts(const struct cpu *cpu, const struct plain_msr *p, uint
     }
 }
 
-/* --- Ranges ----------------------------------------------------------------------------------------------------------------------- */
+/* --- Ranges ------------------------------------------------------------------------------------------------------- */
 
 static bool mtrr_access(struct cpu *cpu, uint32_t msr, uint64_t *value, bool write)
 {
@@ -264,7 +264,7 @@ static bool is_kvm(uint32_t msr)
     return msr == 0x11 || msr == 0x12 || (msr >= MSR_KVM_FIRST && msr <= MSR_KVM_FIRST + 0xff);
 }
 
-/* --- Reading ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Reading ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t arch_capabilities(const struct cpu *cpu)
 {
@@ -320,7 +320,7 @@ bool cpu_rdmsr(struct cpu *cpu, uint32_t msr, uint64_t *value)
     return read_special(cpu, msr, value);
 }
 
-/* --- Writing ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------------------------------------------------ */
 
 static bool write_misc_enable(struct cpu *cpu, uint64_t value)
 {
@@ -398,7 +398,7 @@ bool cpu_wrmsr(struct cpu *cpu, uint32_t msr, uint64_t value)
     return write_special(cpu, msr, value);
 }
 
-/* --- Reset -------------------------------------------------------------------------------------------------------------------------------- */
+/* --- Reset -------------------------------------------------------------------------------------------------------- */
 
 void cpu_reset_msrs(struct cpu *cpu)
 {

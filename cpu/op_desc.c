@@ -10,7 +10,7 @@
 #include "cpu/op_form.h"
 #include "cpu/seg.h"
 
-/* --- Segment registers ---------------------------------------------------------------------------------------------------------- */
+/* --- Segment registers -------------------------------------------------------------------------------------------- */
 
 static void check_umip(struct cpu *cpu)
 {
@@ -84,7 +84,7 @@ LOAD_FAR(lss, SEG_SS)
 LOAD_FAR(lfs, SEG_FS)
 LOAD_FAR(lgs, SEG_GS)
 
-/* --- GDT and IDT ------------------------------------------------------------------------------------------------------------------- */
+/* --- GDT and IDT -------------------------------------------------------------------------------------------------- */
 
 static unsigned table_size(const struct cpu *cpu)
 {
@@ -141,7 +141,7 @@ static void lidt_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(lidt)
 
-/* --- LDT and task register ------------------------------------------------------------------------------------------------------------ */
+/* --- LDT and task register ---------------------------------------------------------------------------------------- */
 
 OP_BODY sldt_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
@@ -200,7 +200,7 @@ OP_BODY ltr_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, b
 }
 OP_FORMS_SIZE_MEM(ltr)
 
-/* --- Looking at descriptors --------------------------------------------------------------------------------------------------------------- */
+/* --- Looking at descriptors --------------------------------------------------------------------------------------- */
 
 static void set_zf(struct cpu *cpu, bool on)
 {

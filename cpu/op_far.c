@@ -32,7 +32,7 @@ static void check_code_kind(struct cpu *cpu, uint16_t selector, const struct des
         cpu_raise_error(cpu, EXC_GP, selector & 0xfffc);
 }
 
-/* --- Real and virtual-8086 mode ------------------------------------------------------------------------------------------------ */
+/* --- Real and virtual-8086 mode ----------------------------------------------------------------------------------- */
 
 static void jump_real(struct cpu *cpu, uint16_t selector, uint64_t offset)
 {
@@ -42,7 +42,7 @@ static void jump_real(struct cpu *cpu, uint16_t selector, uint64_t offset)
     cpu_set_rip(cpu, offset);
 }
 
-/* --- JMP and CALL ----------------------------------------------------------------------------------------------------------------- */
+/* --- JMP and CALL ------------------------------------------------------------------------------------------------- */
 
 /* Privilege checks of a direct transfer to a code segment. */
 static void check_direct(struct cpu *cpu, uint16_t selector, const struct desc *cs)
@@ -318,7 +318,7 @@ static void call_far_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(call_far)
 
-/* --- RET far and IRET -------------------------------------------------------------------------------------------------------------------- */
+/* --- RET far and IRET --------------------------------------------------------------------------------------------- */
 
 /* The code segment to return to. */
 static void read_return_code(struct cpu *cpu, uint16_t selector, struct desc *cs)
@@ -543,7 +543,7 @@ static void iret_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(iret)
 
-/* --- Software interrupts ------------------------------------------------------------------------------------------------------------------ */
+/* --- Software interrupts ------------------------------------------------------------------------------------------ */
 
 static void int_fn(struct cpu *cpu, const struct insn *i)
 {
@@ -579,7 +579,7 @@ static void into_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(into)
 
-/* --- System calls ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- System calls ------------------------------------------------------------------------------------------------- */
 
 #define FLAT_CODE (SEG_G | SEG_P | SEG_S | SEG_X | SEG_R | SEG_A)
 #define FLAT_DATA (SEG_G | SEG_DB | SEG_P | SEG_S | SEG_W | SEG_A)

@@ -88,7 +88,7 @@ static void out_dx_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(out_dx)
 
-/* --- Strings --------------------------------------------------------------------------------------------------------------------- */
+/* --- Strings ------------------------------------------------------------------------------------------------------ */
 
 static void advance(struct cpu *cpu, unsigned r, const struct insn *i, unsigned size)
 {

@@ -15,7 +15,7 @@
 
 #include <time.h>
 
-/* --- Control and debug registers --------------------------------------------------------------------------------------------- */
+/* --- Control and debug registers ---------------------------------------------------------------------------------- */
 
 static unsigned cr_size(const struct cpu *cpu)
 {
@@ -123,7 +123,7 @@ OP_BODY lmsw_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, 
 }
 OP_FORMS_SIZE_MEM(lmsw)
 
-/* --- MSRs, CPUID, time ------------------------------------------------------------------------------------------------------------ */
+/* --- MSRs, CPUID, time -------------------------------------------------------------------------------------------- */
 
 static void msr_event(struct cpu *cpu, uint32_t msr, uint64_t value, bool write)
 {
@@ -211,7 +211,7 @@ static void rdpmc_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(rdpmc)
 
-/* --- Flags -------------------------------------------------------------------------------------------------------------------------- */
+/* --- Flags -------------------------------------------------------------------------------------------------------- */
 
 static void set_shadow(struct cpu *cpu)
 {
@@ -325,7 +325,7 @@ static void stac_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(stac)
 
-/* --- TLB and caches --------------------------------------------------------------------------------------------------------------------- */
+/* --- TLB and caches ----------------------------------------------------------------------------------------------- */
 
 static void invlpg_fn(struct cpu *cpu, const struct insn *i)
 {
@@ -387,7 +387,7 @@ static void serialize_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(serialize)
 
-/* --- FS and GS base ------------------------------------------------------------------------------------------------------------------------- */
+/* --- FS and GS base ----------------------------------------------------------------------------------------------- */
 
 static void check_fsgsbase(struct cpu *cpu)
 {
@@ -438,7 +438,7 @@ static void swapgs_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(swapgs)
 
-/* --- Waiting ------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- Waiting ------------------------------------------------------------------------------------------------------ */
 
 static void halt(struct cpu *cpu)
 {
@@ -488,7 +488,7 @@ static void mwait_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(mwait)
 
-/* --- Hypercalls and SMM ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- Hypercalls and SMM ------------------------------------------------------------------------------------------- */
 
 static void hypercall(struct cpu *cpu)
 {

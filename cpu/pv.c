@@ -31,7 +31,7 @@ enum {
 };
 #define PV_ENABLED UINT64_C(1)
 
-/* --- kvmclock --------------------------------------------------------------------------------------------------------------- */
+/* --- kvmclock ----------------------------------------------------------------------------------------------------- */
 
 /* Offsets in struct pvclock_vcpu_time_info. */
 enum { TIME_VERSION = 0, TIME_TSC = 8, TIME_SYSTEM = 16, TIME_MUL = 24, TIME_SHIFT = 28, TIME_FLAGS = 29, TIME_SIZE = 32 };
@@ -109,7 +109,7 @@ static void write_wall_clock(struct cpu *cpu, uint64_t addr)
     close_version(cpu, addr + WALL_VERSION, version);
 }
 
-/* --- Steal time ----------------------------------------------------------------------------------------------------------------- */
+/* --- Steal time --------------------------------------------------------------------------------------------------- */
 
 /* Offsets in struct kvm_steal_time, which is 64 bytes and aligned to them. */
 enum { STEAL_NS = 0, STEAL_VERSION = 8, STEAL_FLAGS = 12, STEAL_PREEMPTED = 16, STEAL_SIZE = 64 };
@@ -198,7 +198,7 @@ static bool set_steal_time(struct cpu *cpu, uint64_t value)
     return true;
 }
 
-/* --- MSRs ------------------------------------------------------------------------------------------------------------------------- */
+/* --- MSRs --------------------------------------------------------------------------------------------------------- */
 
 static bool offered(const struct cpu *cpu, uint32_t msr)
 {
@@ -267,7 +267,7 @@ void cpu_pv_reset(struct cpu *cpu)
     __atomic_store_n(&cpu->pv_unhalted, false, __ATOMIC_SEQ_CST);
 }
 
-/* --- Hypercalls ----------------------------------------------------------------------------------------------------------------------- */
+/* --- Hypercalls --------------------------------------------------------------------------------------------------- */
 
 enum {
     HC_VAPIC_POLL_IRQ = 1,

@@ -9,7 +9,7 @@
 
 #include "cpu/mem.h"
 
-/* --- Descriptor tables ----------------------------------------------------------------------------------------------------- */
+/* --- Descriptor tables -------------------------------------------------------------------------------------------- */
 
 bool desc_read(struct cpu *cpu, uint16_t selector, struct desc *d)
 {
@@ -62,7 +62,7 @@ void desc_set_busy(struct cpu *cpu, struct desc *d, bool busy)
     mem_store_system(cpu, d->addr + 4, d->high, 4);
 }
 
-/* --- Segment registers --------------------------------------------------------------------------------------------------------- */
+/* --- Segment registers -------------------------------------------------------------------------------------------- */
 
 static void update_flat(struct segment *s)
 {
@@ -180,7 +180,7 @@ void seg_drop_privileged(struct cpu *cpu)
     }
 }
 
-/* --- Limits ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Limits ------------------------------------------------------------------------------------------------------- */
 
 static bool within_limit(const struct segment *s, uint64_t offset, unsigned size)
 {
@@ -205,7 +205,7 @@ uint64_t seg_linear_slow(struct cpu *cpu, unsigned seg, uint64_t offset, unsigne
     return (uint32_t)(s->base + offset);
 }
 
-/* --- Task-state segment --------------------------------------------------------------------------------------------------------------- */
+/* --- Task-state segment ------------------------------------------------------------------------------------------- */
 
 static bool tss_is_32(const struct cpu *cpu)
 {
@@ -265,7 +265,7 @@ bool tss_int_redirected(struct cpu *cpu, uint8_t vector)
     return !(mem_load_system(cpu, tr->base + at, 1) >> (vector % 8) & 1);
 }
 
-/* --- Pushing to another stack -------------------------------------------------------------------------------------------------------------- */
+/* --- Pushing to another stack ------------------------------------------------------------------------------------- */
 
 void push_to(struct pusher *p, uint64_t value, unsigned osize)
 {

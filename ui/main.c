@@ -27,7 +27,7 @@ struct session {
     int exit_code;
 };
 
-/* --- Making the machine ------------------------------------------------------------------------------------------------ */
+/* --- Making the machine ------------------------------------------------------------------------------------------- */
 
 static bool make_chardevs(struct session *s, GError **err)
 {
@@ -150,7 +150,7 @@ static bool make_machine(struct session *s, GError **err)
     return vcpus_start(s->m, err);
 }
 
-/* --- Requests of the machine -------------------------------------------------------------------------------------------- */
+/* --- Requests of the machine -------------------------------------------------------------------------------------- */
 
 static void pause_machine(struct machine *m, enum run_state state)
 {
@@ -226,7 +226,7 @@ static void on_request(struct machine *m, void *opaque)
     g_source_unref(source);
 }
 
-/* --- Signals, and the text screen --------------------------------------------------------------------------------------- */
+/* --- Signals, and the text screen --------------------------------------------------------------------------------- */
 
 static gboolean on_quit_signal(void *opaque)
 {
@@ -262,7 +262,7 @@ static void watch_signals(struct session *s)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------------------------ */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static bool prepare(struct session *s, GError **err)
 {

@@ -44,13 +44,13 @@ bool options_parse(struct options *o, int argc, char **argv, GError **err);
 void options_init(struct options *o);
 void options_clear(struct options *o);
 
-/* --- Parts of it, for the table in options.c ------------------------------------------------------------------------ */
+/* --- Parts of it, for the table in options.c ---------------------------------------------------------------------- */
 
 typedef bool option_fn(struct options *o, const char *arg, GError **err);
 option_fn option_m, option_smp, option_machine, option_accel, option_rtc, option_boot, option_smbios, option_fw_cfg,
     option_global, option_device, option_action, option_cpu, option_uuid;
 
-/* --- Texts (help.c) --------------------------------------------------------------------------------------------------- */
+/* --- Texts (help.c) ----------------------------------------------------------------------------------------------- */
 
 struct option_row {
     const char *name;

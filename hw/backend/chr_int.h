@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-/* --- Options: "key=value" pairs, each to be taken once (chr_options.c) --------------------------------------------- */
+/* --- Options: "key=value" pairs, each to be taken once (chr_options.c) -------------------------------------------- */
 
 struct chr_options;
 

@@ -32,7 +32,7 @@ static unsigned aligned_piece(uint64_t addr, uint64_t len, unsigned max)
     return size;
 }
 
-/* --- Holes ------------------------------------------------------------------------------------------------------------ */
+/* --- Holes -------------------------------------------------------------------------------------------------------- */
 
 static void log_hole(uint64_t addr, uint64_t size, bool write)
 {
@@ -40,7 +40,7 @@ static void log_hole(uint64_t addr, uint64_t size, bool write)
                    size, addr);
 }
 
-/* --- Devices ---------------------------------------------------------------------------------------------------------- */
+/* --- Devices ------------------------------------------------------------------------------------------------------ */
 
 static bool access_valid(const struct mem_region *r, uint64_t offset, unsigned size, bool write)
 {
@@ -137,7 +137,7 @@ static void io_write(const struct mem_region *r, uint64_t offset, uint64_t value
     leave_device(r);
 }
 
-/* --- One access through a range --------------------------------------------------------------------------------------- */
+/* --- One access through a range ----------------------------------------------------------------------------------- */
 
 static bool within(const struct flat_range *r, uint64_t addr, unsigned size)
 {
@@ -182,7 +182,7 @@ void mem_range_write(const struct flat_range *r, uint64_t addr, uint64_t value, 
     }
 }
 
-/* --- By address --------------------------------------------------------------------------------------------------------- */
+/* --- By address --------------------------------------------------------------------------------------------------- */
 
 uint64_t flat_view_load(const struct flat_view *v, uint64_t addr, unsigned size)
 {

@@ -34,7 +34,7 @@ struct clock {
     GSource *source;
 };
 
-/* --- Reading ---------------------------------------------------------------------------------------------------------- */
+/* --- Reading ------------------------------------------------------------------------------------------------------ */
 
 static int64_t host_ns(clockid_t id)
 {
@@ -70,7 +70,7 @@ void clock_set_wall_offset(struct clock *c, int64_t seconds)
     __atomic_store_n(&c->wall_offset, seconds, __ATOMIC_RELAXED);
 }
 
-/* --- Timers ------------------------------------------------------------------------------------------------------------- */
+/* --- Timers ------------------------------------------------------------------------------------------------------- */
 
 /* Programs the host's timer for the first deadline, or switches it off. */
 static void arm(struct clock *c)
@@ -177,7 +177,7 @@ static gboolean on_timerfd(gint fd, GIOCondition condition, gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
-/* --- Life and steering ---------------------------------------------------------------------------------------------------- */
+/* --- Life and steering -------------------------------------------------------------------------------------------- */
 
 struct clock *clock_new(bool stepped)
 {
@@ -259,7 +259,7 @@ void clock_step(struct clock *c, int64_t ns)
     set_time_base(c, false, end);
 }
 
-/* --- Counters ----------------------------------------------------------------------------------------------------------- */
+/* --- Counters ----------------------------------------------------------------------------------------------------- */
 
 uint64_t clock_ticks(int64_t ns, uint64_t hz)
 {

@@ -55,7 +55,7 @@ void machine_free(struct machine *m)
     g_free(m);
 }
 
-/* --- Requests ------------------------------------------------------------------------------------------------------------ */
+/* --- Requests ----------------------------------------------------------------------------------------------------- */
 
 void machine_request(struct machine *m, enum machine_request what, const char *cause)
 {
@@ -92,7 +92,7 @@ enum machine_request machine_take_request(struct machine *m)
     return REQUEST_NONE;
 }
 
-/* --- Saved state ----------------------------------------------------------------------------------------------------------- */
+/* --- Saved state -------------------------------------------------------------------------------------------------- */
 
 struct added_state {
     const struct state_table *table;

@@ -18,7 +18,7 @@ static unsigned transaction_depth;
 static bool tree_changed;
 static GSList *all_spaces; /* struct address_space, in order of creation */
 
-/* --- Transactions --------------------------------------------------------------------------------------------------- */
+/* --- Transactions ------------------------------------------------------------------------------------------------- */
 
 static void tell_differences(struct address_space *as, const struct flat_view *from, const struct flat_view *to,
                              bool deleted)
@@ -81,7 +81,7 @@ void mem_transaction_commit(void)
     transaction_depth--;
 }
 
-/* --- Regions ---------------------------------------------------------------------------------------------------------- */
+/* --- Regions ------------------------------------------------------------------------------------------------------ */
 
 static void init_region(struct mem_region *r, struct device *owner, enum mem_kind kind, const char *name, uint64_t size)
 {
@@ -219,7 +219,7 @@ void mem_set_target(struct mem_region *alias, struct mem_region *target, uint64_
     mem_transaction_commit();
 }
 
-/* --- Address spaces --------------------------------------------------------------------------------------------------- */
+/* --- Address spaces ----------------------------------------------------------------------------------------------- */
 
 void address_space_init(struct address_space *as, struct mem_region *root, const char *name)
 {
@@ -254,7 +254,7 @@ void address_space_unlisten(struct address_space *as, struct mem_listener *l)
     as->listeners = g_slist_remove(as->listeners, l);
 }
 
-/* --- info mtree ------------------------------------------------------------------------------------------------------- */
+/* --- info mtree --------------------------------------------------------------------------------------------------- */
 
 static const char *kind_name(const struct mem_region *r, bool read_only)
 {

@@ -16,7 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* --- Saving ------------------------------------------------------------------------------------------------------------- */
+/* --- Saving ------------------------------------------------------------------------------------------------------- */
 
 static void put(GByteArray *out, uint64_t v, unsigned bytes)
 {
@@ -119,7 +119,7 @@ void state_save(GByteArray *out, const struct state_table *t, const char *instan
     memcpy(out->data + at, &len, 8);
 }
 
-/* --- Loading ------------------------------------------------------------------------------------------------------------ */
+/* --- Loading ------------------------------------------------------------------------------------------------------ */
 
 struct loader {
     struct state_reader in; /* of the payload alone */
@@ -268,7 +268,7 @@ bool state_load(struct state_reader *in, const struct state_table *t, const char
     return !t->post_load || t->post_load(instance, (uint8_t)version, err);
 }
 
-/* --- Printing ----------------------------------------------------------------------------------------------------------- */
+/* --- Printing ----------------------------------------------------------------------------------------------------- */
 
 static void print_fields(GString *out, const struct state_field *f, const uint8_t *base, const char *prefix);
 

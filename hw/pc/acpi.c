@@ -27,7 +27,7 @@ extern const unsigned aml_dsdt_size;
 #define HEADER_SIZE 36
 #define HEADER_CHECKSUM 9
 
-/* --- Commands of the loader --------------------------------------------------------------------------------------------- */
+/* --- Commands of the loader --------------------------------------------------------------------------------------- */
 
 enum { LOADER_ALLOCATE = 1, LOADER_ADD_POINTER = 2, LOADER_ADD_CHECKSUM = 3 };
 enum { ZONE_HIGH = 1, ZONE_FSEG = 2 };
@@ -89,7 +89,7 @@ static void loader_add_checksum(struct acpi_tables *t, const char *file, uint32_
     add_command(t, &c);
 }
 
-/* --- Bytes ---------------------------------------------------------------------------------------------------------------- */
+/* --- Bytes -------------------------------------------------------------------------------------------------------- */
 
 /* `size` bytes of a number, least significant first. */
 static void put(GByteArray *b, uint64_t value, unsigned size)
@@ -139,7 +139,7 @@ static void table_end(struct acpi_tables *t, uint32_t start)
     loader_add_checksum(t, TABLES_FILE, start + HEADER_CHECKSUM, start, length);
 }
 
-/* --- AML of the SSDT ------------------------------------------------------------------------------------------------------ */
+/* --- AML of the SSDT ---------------------------------------------------------------------------------------------- */
 
 enum aml {
     AML_NAME = 0x08, AML_WORD = 0x0b, AML_DWORD = 0x0c, AML_STRING = 0x0d, AML_SCOPE = 0x10, AML_ROOT = '\\',
@@ -192,7 +192,7 @@ static void put_processor(GByteArray *b, unsigned n)
     g_byte_array_unref(body);
 }
 
-/* --- Tables ---------------------------------------------------------------------------------------------------------------- */
+/* --- Tables ------------------------------------------------------------------------------------------------------- */
 
 /* The value of Name (name, DWORD) in the AML at `start`. */
 static void set_named_dword(struct acpi_tables *t, uint32_t start, const char *name, uint32_t value)

@@ -56,7 +56,7 @@ unsigned boot_memory_map(const struct pc *pc, struct pc_e820 map[8])
     return n;
 }
 
-/* --- The processor ------------------------------------------------------------------------------------------------------- */
+/* --- The processor ------------------------------------------------------------------------------------------------ */
 
 static uint64_t descriptor(uint32_t attr, uint32_t limit)
 {
@@ -111,7 +111,7 @@ void boot_enter_64(struct pc *pc, uint64_t entry)
     enter(pc, entry, ATTR_CODE64);
 }
 
-/* --- Tables that firmware leaves in memory ----------------------------------------------------------------------------------- */
+/* --- Tables that firmware leaves in memory ------------------------------------------------------------------------ */
 
 static void write_tables(struct pc *pc)
 {
@@ -147,7 +147,7 @@ static void write_bios_data(struct pc *pc)
     boot_write_value(pc, BOOT_EBDA, 1, 1); /* KiB */
 }
 
-/* --- Files --------------------------------------------------------------------------------------------------------------------- */
+/* --- Files -------------------------------------------------------------------------------------------------------- */
 
 static GMappedFile *map_file(const char *option, const char *name, GError **err)
 {

@@ -38,7 +38,7 @@ static bool fail(GError **err, const char *sentence)
     return false;
 }
 
-/* --- ELF, either class ----------------------------------------------------------------------------------------------------- */
+/* --- ELF, either class -------------------------------------------------------------------------------------------- */
 
 struct program_header {
     uint32_t type;
@@ -108,7 +108,7 @@ static uint32_t pvh_entry(const struct boot_image *b)
     return 0;
 }
 
-/* --- Loading --------------------------------------------------------------------------------------------------------------- */
+/* --- Loading ------------------------------------------------------------------------------------------------------ */
 
 /* RAM that a kernel may occupy: above 1 MiB, and below what start-up itself uses no part of. */
 static bool loadable(const struct pc *pc, uint64_t addr, uint64_t size)
@@ -185,7 +185,7 @@ static bool strings_fit(const struct boot_image *b, GError **err)
     return true;
 }
 
-/* --- PVH ---------------------------------------------------------------------------------------------------------------------- */
+/* --- PVH ---------------------------------------------------------------------------------------------------------- */
 
 static void start_pvh(struct pc *pc, struct boot_image *b)
 {
@@ -219,7 +219,7 @@ static void start_pvh(struct pc *pc, struct boot_image *b)
     boot_cpu(pc)->r[R_RBX] = BOOT_PARAMS;
 }
 
-/* --- Multiboot ------------------------------------------------------------------------------------------------------------- */
+/* --- Multiboot ---------------------------------------------------------------------------------------------------- */
 
 static void start_multiboot(struct pc *pc, struct boot_image *b)
 {

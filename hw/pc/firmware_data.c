@@ -78,7 +78,7 @@ void pc_fill_cmos(struct pc *pc, const struct pc_config *c)
     mc146818_set_cmos(rtc, CMOS_SUM + 1, sum & 0xff);
 }
 
-/* --- Tables --------------------------------------------------------------------------------------------------------------- */
+/* --- Tables ------------------------------------------------------------------------------------------------------- */
 
 static void make_tables(struct pc *pc, const struct pc_config *c)
 {
@@ -103,7 +103,7 @@ static void make_tables(struct pc *pc, const struct pc_config *c)
     pc->smbios = smbios_tables(&in, &pc->smbios_count, &pc->smbios_largest);
 }
 
-/* --- fw_cfg ---------------------------------------------------------------------------------------------------------------- */
+/* --- fw_cfg ------------------------------------------------------------------------------------------------------- */
 
 static bool add_file(struct pc *pc, const char *name, const GByteArray *data, GError **err)
 {

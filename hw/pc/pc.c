@@ -45,7 +45,7 @@
 #define A20_GATE_8042 1
 #define A20_GATE_PORT92 2
 
-/* --- Memory ------------------------------------------------------------------------------------------------------------- */
+/* --- Memory ------------------------------------------------------------------------------------------------------- */
 
 static bool make_ram(struct pc *pc, const struct pc_config *c, GError **err)
 {
@@ -120,7 +120,7 @@ static bool map_bios(struct pc *pc, const struct pc_config *c, GError **err)
     return true;
 }
 
-/* --- Wires ---------------------------------------------------------------------------------------------------------------- */
+/* --- Wires -------------------------------------------------------------------------------------------------------- */
 
 static void set_gsi(void *opaque, int n, int level)
 {
@@ -177,7 +177,7 @@ static void set_smi(void *opaque, int n, int level)
         cpu_post(pc->m->cpus[0], CPU_EVENT_SMI);
 }
 
-/* --- Devices -------------------------------------------------------------------------------------------------------------- */
+/* --- Devices ------------------------------------------------------------------------------------------------------ */
 
 struct device *pc_device_new(struct machine *m, const struct device_type *type, struct bus *bus, GError **err)
 {
@@ -335,7 +335,7 @@ static bool add_keyboard_and_screen(struct pc *pc, const struct pc_config *c, GE
     return true;
 }
 
-/* --- Saved state: what the wires remember ------------------------------------------------------------------------------- */
+/* --- Saved state: what the wires remember ------------------------------------------------------------------------- */
 
 static const struct state_field pc_fields[] = {
     STATE_FIELD(STATE_U32, struct pc, gsi_level),
@@ -344,7 +344,7 @@ static const struct state_field pc_fields[] = {
 };
 static const struct state_table pc_state_table = { .name = "pc", .version = 1, .fields = pc_fields };
 
-/* --- Life ------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static void power_button(struct machine *m)
 {

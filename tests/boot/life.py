@@ -95,7 +95,7 @@ def ctrl_c_is_the_guests():
     terminal_ends(act, 0)
 
 
-# --- Exit codes: a boot sector's worth of code as firmware --------------------------------------------------------------------
+# --- Exit codes: a boot sector's worth of code as firmware ------------------------------------------------------------
 
 def firmware(code):
     """An image that runs `code` (16-bit) at the reset vector's segment."""
@@ -163,7 +163,7 @@ def daemon():
             raise Failure('a daemon that cannot start: code %d, %s' % (p.returncode, p.stdout))
 
 
-# --- Memory ----------------------------------------------------------------------------------------------------------------------
+# --- Memory -----------------------------------------------------------------------------------------------------------
 
 INIT = """#!/bin/busybox sh
 export PATH=/bin

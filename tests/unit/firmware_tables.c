@@ -146,7 +146,7 @@ static void test_aml(void)
     linked_free(&l);
 }
 
-/* --- SMBIOS --------------------------------------------------------------------------------------------------------------- */
+/* --- SMBIOS ------------------------------------------------------------------------------------------------------- */
 
 /* The next structure, or NULL behind the last one. */
 static const uint8_t *next(const uint8_t *p, const uint8_t *end)

@@ -12,7 +12,7 @@
 
 #define SPACE 0x400
 
-/* --- The model ----------------------------------------------------------------------------------------------------------- */
+/* --- The model ---------------------------------------------------------------------------------------------------- */
 
 struct hit {
     const struct mem_region *region;
@@ -62,7 +62,7 @@ static void check_against_model(const struct address_space *as)
         g_assert_cmpuint(as->view->ranges[i].last, <, as->view->ranges[i + 1].start);
 }
 
-/* --- A listener that mirrors the view from what it is told -------------------------------------------------------------------- */
+/* --- A listener that mirrors the view from what it is told -------------------------------------------------------- */
 
 struct mirror {
     struct mem_listener listener;
@@ -129,7 +129,7 @@ static void mirror_end(struct mirror *m)
     g_array_free(m->ranges, TRUE);
 }
 
-/* --- A chip that writes down what it is asked ----------------------------------------------------------------------------------- */
+/* --- A chip that writes down what it is asked --------------------------------------------------------------------- */
 
 struct chip {
     struct device dev;
@@ -197,7 +197,7 @@ static void expect(struct world *w, const char *text)
     g_string_truncate(w->chip.seen, 0);
 }
 
-/* --- Trees ------------------------------------------------------------------------------------------------------------------ */
+/* --- Trees -------------------------------------------------------------------------------------------------------- */
 
 static void test_overlap(void)
 {
@@ -392,7 +392,7 @@ static void test_listener(void)
     world_free(w);
 }
 
-/* --- Accesses ------------------------------------------------------------------------------------------------------------------- */
+/* --- Accesses ----------------------------------------------------------------------------------------------------- */
 
 static void test_holes(void)
 {
@@ -572,7 +572,7 @@ static void test_rom_device(void)
     world_free(w);
 }
 
-/* --- RAM blocks --------------------------------------------------------------------------------------------------------------- */
+/* --- RAM blocks --------------------------------------------------------------------------------------------------- */
 
 static void test_dirty(void)
 {
