@@ -282,7 +282,10 @@ static bool cpu_post_load(void *instance, uint8_t version, GError **err)
                     "the saved state of processor %u has a value out of range; it was not made by this program", cpu->index);
         return false;
     }
-    /* A kick that came while the processor halted is still to be noticed; the APIC posts its interrupts when it is loaded. */
+    /*
+     * A kick that came while the processor halted is still to be noticed; the APIC posts its interrupts when it is
+     * loaded.
+     */
     uint32_t unhalt = cpu->pv_unhalted ? CPU_EVENT_UNHALT : 0;
     __atomic_store_n(&cpu->events, (cpu->saved_events & SAVED_EVENTS) | unhalt, __ATOMIC_SEQ_CST);
     cpu->rflags = (cpu->rflags & FLAGS_DEFINED) | FLAGS_FIXED;

@@ -25,8 +25,8 @@ struct cpu_host_ops {
     /* Makes a vCPU look at its events soon, wherever it is. Any thread. */
     void (*kick)(struct cpu *cpu);
     /*
-     * FERR#, while CR0.NE is 0: true when an instruction finds an x87 exception pending, each time; false when it is gone.
-     * The board makes IRQ 13 of it. Optional.
+     * FERR#, while CR0.NE is 0: true when an instruction finds an x87 exception pending, each time; false when it is
+     * gone. The board makes IRQ 13 of it. Optional.
      */
     void (*ferr)(struct cpu *cpu, bool pending);
 };
@@ -56,7 +56,9 @@ void cpu_free(struct cpu *cpu);
 void cpu_reset(struct cpu *cpu, bool init);
 void cpu_memory_changed(struct mem_listener *l);
 extern const struct state_table cpu_state_table;
-/* Recomputes all that is derived from architectural state after it was set from outside (load, engine shift, debugger). */
+/*
+ * Recomputes all that is derived from architectural state after it was set from outside (load, engine shift, debugger).
+ */
 void cpu_refresh(struct cpu *cpu);
 /* Registers as -d int and -d cpu_reset print them, several lines. */
 void cpu_print(const struct cpu *cpu, GString *out);
@@ -74,8 +76,8 @@ static inline void cpu_event_clear(struct cpu *cpu, uint32_t bits)
     __atomic_fetch_and(&cpu->events, ~bits, __ATOMIC_SEQ_CST);
 }
 /*
- * Of cpu->events those that can be acted upon between two instructions; the rest waits for IF, IRET or RSM. A long string
- * instruction asks between elements and, if there are any, stays where it is and returns to the run loop.
+ * Of cpu->events those that can be acted upon between two instructions; the rest waits for IF, IRET or RSM. A long
+ * string instruction asks between elements and, if there are any, stays where it is and returns to the run loop.
  */
 static inline uint32_t cpu_due_events(const struct cpu *cpu)
 {
@@ -102,7 +104,9 @@ enum cpu_exit {
 };
 /* Runs guest code until something needs the caller. `max_insns` 0: no limit (tests and lockstep give one). */
 enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns);
-/* Handles what cpu->events ask for between two instructions; shared by all software engines. False: leave the engine. */
+/*
+ * Handles what cpu->events ask for between two instructions; shared by all software engines. False: leave the engine.
+ */
 bool cpu_handle_events(struct cpu *cpu);
 
 /* --- Where we are ------------------------------------------------------------------------------------------------- */
@@ -214,7 +218,9 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };
 
 /* --- Segments and tasks (seg.c, task.c) --------------------------------------------------------------------------- */
 
-/* MOV/POP/LDS to ES, SS, DS, FS, GS with all checks. Of SS not the interrupt shadow, which only some instructions make. */
+/*
+ * MOV/POP/LDS to ES, SS, DS, FS, GS with all checks. Of SS not the interrupt shadow, which only some instructions make.
+ */
 void cpu_load_seg(struct cpu *cpu, enum seg s, uint16_t selector);
 /* Real and virtual-8086 mode: base = selector << 4, limit and rights as the mode has them. */
 void cpu_load_seg_real(struct cpu *cpu, enum seg s, uint16_t selector);
@@ -236,7 +242,10 @@ bool cpu_wrmsr(struct cpu *cpu, uint32_t msr, uint64_t value);
 void cpu_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* Feature of the guest's model, by enum cpu_feature; FEAT_NONE is always there. */
 bool cpu_has(const struct cpu *cpu, unsigned feature);
-/* VMCALL and VMMCALL: the KVM hypercall in RAX, arguments in RBX, RCX, RDX, RSI; the result for RAX, errors negative (pv.c). */
+/*
+ * VMCALL and VMMCALL: the KVM hypercall in RAX, arguments in RBX, RCX, RDX, RSI; the result for RAX, errors negative
+ * (pv.c).
+ */
 uint64_t cpu_hypercall(struct cpu *cpu);
 uint64_t cpu_read_tsc(const struct cpu *cpu);
 uint64_t cpu_tsc_hz(const struct cpu *cpu);

@@ -2,9 +2,9 @@
  * CPUID: Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E for leaves 8000000xH; KVM's leaves as in Linux,
  * Documentation/virt/kvm/x86/cpuid.rst.
  *
- * The processor calls itself GenuineIntel, family 6, with a model number that no real one has: kernels then go by features,
- * and neither load drivers for registers of a certain chip nor apply its errata. Of the leaves 5 and 0AH only what is there:
- * no performance counters. ARCH_CAPABILITIES (msr.c) tells that none of the known leaks exist here.
+ * The processor calls itself GenuineIntel, family 6, with a model number that no real one has: kernels then go by
+ * features, and neither load drivers for registers of a certain chip nor apply its errata. Of the leaves 5 and 0AH only
+ * what is there: no performance counters. ARCH_CAPABILITIES (msr.c) tells that none of the known leaks exist here.
  */
 #include "cpu/cpu.h"
 #include "cpu/model.h"

@@ -1,8 +1,8 @@
 /*
  * Debug registers: instruction, data and I/O breakpoints. Intel SDM volume 3, 17.2.
  *
- * Data breakpoints work through the TLB: a page with one is slow, so that each access comes by here. Instruction breakpoints
- * make the run loop go by single instructions while any is enabled.
+ * Data breakpoints work through the TLB: a page with one is slow, so that each access comes by here. Instruction
+ * breakpoints make the run loop go by single instructions while any is enabled.
  *
  * Thread: the vCPU's own.
  */

@@ -1,8 +1,8 @@
 /*
  * Exceptions and interrupts: raising, double and triple faults, delivery through IVT and IDT in every mode.
  *
- * Intel SDM volume 3, chapter 6 and 20.3 (virtual-8086). Stack pushes go to the new stack before any register changes, so that a
- * fault on the way leaves the interrupted state whole.
+ * Intel SDM volume 3, chapter 6 and 20.3 (virtual-8086). Stack pushes go to the new stack before any register changes,
+ * so that a fault on the way leaves the interrupted state whole.
  *
  * Thread: the vCPU's own.
  */

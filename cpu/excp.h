@@ -8,8 +8,8 @@
 enum excp_unwind { EXCP_UNWIND_RAISE = 1, EXCP_UNWIND_RETRY };
 
 /*
- * The run loop calls this with what cpu_raise left in cpu->raised, cpu->rip exact and cpu->insn NULL. Turns it into a double
- * fault where it hit the delivery of another. False: triple fault, the processor is in shutdown.
+ * The run loop calls this with what cpu_raise left in cpu->raised, cpu->rip exact and cpu->insn NULL. Turns it into a
+ * double fault where it hit the delivery of another. False: triple fault, the processor is in shutdown.
  */
 bool excp_take_raised(struct cpu *cpu);
 /* An event of its own: external interrupt, NMI, debug trap. Same conditions. May leave through cpu_raise. */

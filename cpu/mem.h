@@ -1,8 +1,8 @@
 /*
  * Guest memory as instructions see it: segment check, TLB, and the slow path behind it (cpu/mmu.c).
  *
- * An address is (segment, offset) until seg_linear() has made it linear. Every function may leave through cpu_raise(). Values
- * are host-endian numbers; the guest is little-endian.
+ * An address is (segment, offset) until seg_linear() has made it linear. Every function may leave through cpu_raise().
+ * Values are host-endian numbers; the guest is little-endian.
  */
 #ifndef CPU_MEM_H
 #define CPU_MEM_H
@@ -43,11 +43,14 @@ void mem_write_bytes(struct cpu *cpu, uint64_t addr, const void *buf, unsigned l
 void mem_probe_write(struct cpu *cpu, uint64_t addr, unsigned len, unsigned seg);
 void mem_probe_read(struct cpu *cpu, uint64_t addr, unsigned len, unsigned seg);
 /*
- * Host address of `size` bytes that may be read and written in place, with dirty clients already told; NULL where it is not
- * plain RAM within one page (then: probe, load, store; a LOCK takes cpu->host->exclusive). Raises as a store.
+ * Host address of `size` bytes that may be read and written in place, with dirty clients already told; NULL where it is
+ * not plain RAM within one page (then: probe, load, store; a LOCK takes cpu->host->exclusive). Raises as a store.
  */
 void *mem_host_rw(struct cpu *cpu, uint64_t addr, unsigned size, unsigned seg);
-/* Host address of what follows at addr in its page, or NULL (I/O). *len: at most how many bytes on entry, how many on return. */
+/*
+ * Host address of what follows at addr in its page, or NULL (I/O). *len: at most how many bytes on entry, how many on
+ * return.
+ */
 void *mem_host_span(struct cpu *cpu, uint64_t addr, uint64_t *len, bool write, unsigned seg);
 
 /* As CPL 0 whatever the CPL: descriptor tables, TSS. Sizes of 1, 2, 4, 8. */
@@ -66,7 +69,9 @@ void *mem_phys_ptr(struct cpu *cpu, uint64_t phys, unsigned size);
 uint64_t cpu_translate(struct cpu *cpu, uint64_t addr, enum access access, unsigned seg);
 bool cpu_translate_debug(struct cpu *cpu, uint64_t addr, uint64_t *phys);
 
-/* Fetch: host address of the page with this code, and the physical address of `addr`; NULL: not RAM or ROM. Raises #PF. */
+/*
+ * Fetch: host address of the page with this code, and the physical address of `addr`; NULL: not RAM or ROM. Raises #PF.
+ */
 const uint8_t *cpu_code_page(struct cpu *cpu, uint64_t addr, uint64_t *phys);
 /* Takes up the newest memory map (CPU_EVENT_MEMMAP). */
 void cpu_renew_view(struct cpu *cpu);
@@ -212,7 +217,10 @@ static G_ALWAYS_INLINE inline void stack_push(struct cpu *cpu, uint64_t v, unsig
     stack_set_sp(cpu, sp);
 }
 
-/* The value `skip` bytes above the top of the stack; RSP does not move: the caller does when nothing can fault any more. */
+/*
+ * The value `skip` bytes above the top of the stack; RSP does not move: the caller does when nothing can fault any
+ * more.
+ */
 static G_ALWAYS_INLINE inline uint64_t stack_peek(struct cpu *cpu, unsigned skip, unsigned osize)
 {
     uint64_t sp = (cpu->r[R_RSP] + skip) & stack_mask(cpu);

@@ -1,8 +1,8 @@
 /*
  * Processor models and the text of -cpu: "max,-avx2,+la57,tsc-frequency=2000000000".
  *
- * x86-64-v1..v3 are the levels of the x86-64 psABI; qemu64 is what QEMU calls so, without SVM. To each of them come the system
- * features that make a guest run well and that no program can stumble over. `max` has all there is, except:
+ * x86-64-v1..v3 are the levels of the x86-64 psABI; qemu64 is what QEMU calls so, without SVM. To each of them come the
+ * system features that make a guest run well and that no program can stumble over. `max` has all there is, except:
  *   monitor  MWAIT can only poll here; and Linux gives up paravirtual TLB flushes when it sees it
  *   la57     five levels of page tables for address space that no guest here needs: each TLB miss would cost more
  */

@@ -1,6 +1,7 @@
 /*
- * Processor models: who the guest's processor says it is, and which features it has. cpu_model_parse() of cpu/cpu.h makes one
- * from the text of -cpu; from then on it is read only, but for the topology, which the board sets before it makes processors.
+ * Processor models: who the guest's processor says it is, and which features it has. cpu_model_parse() of cpu/cpu.h
+ * makes one from the text of -cpu; from then on it is read only, but for the topology, which the board sets before it
+ * makes processors.
  */
 #ifndef CPU_MODEL_H
 #define CPU_MODEL_H

@@ -1,9 +1,10 @@
 /*
- * Model-specific registers: Intel SDM volume 4, chapter 2 (architectural MSRs), and what firmware and kernels read besides.
+ * Model-specific registers: Intel SDM volume 4, chapter 2 (architectural MSRs), and what firmware and kernels read
+ * besides.
  *
- * An MSR that this model does not have gives #GP, as does a reserved bit; kernels probe with that in mind. Memory types (MTRR,
- * PAT) are kept and checked but mean nothing here. No performance counters, no last-branch records (they read 0), no machine
- * checks ever happen. The paravirtual MSRs are in pv.c, those of the local APIC with it.
+ * An MSR that this model does not have gives #GP, as does a reserved bit; kernels probe with that in mind. Memory types
+ * (MTRR, PAT) are kept and checked but mean nothing here. No performance counters, no last-branch records (they read
+ * 0), no machine checks ever happen. The paravirtual MSRs are in pv.c, those of the local APIC with it.
  *
  * Thread: the vCPU's own, without the VM lock.
  */
@@ -73,11 +74,11 @@ enum {
 #define DEBUGCTL_BTF 2u
 
 /*
- * ARCH_CAPABILITIES: none of the known leaks through speculation exists in an emulator, and eIBRS spares Linux its retpolines.
- * (It does not believe BHI_NO but runs a long loop at each system call, unless SPEC_CTRL has the bit that the feature BHI_CTRL
- * brings.)
- * RDCL_NO, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO,
- * GDS_NO, RFDS_NO, ITS_NO.
+ * ARCH_CAPABILITIES: none of the known leaks through speculation exists in an emulator, and eIBRS spares Linux its
+ * retpolines. (It does not believe BHI_NO but runs a long loop at each system call, unless SPEC_CTRL has the bit that
+ * the feature BHI_CTRL brings.)
+ * RDCL_NO, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO,
+ * PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
  */
 #define ARCH_CAP_NOT_AFFECTED \
     (1u << 0 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 13 | 1u << 14 | 1u << 15 | 1u << 20 | 1u << 24 | \
@@ -222,7 +223,10 @@ static bool mc_access(struct cpu *cpu, uint32_t msr, uint64_t *value, bool write
         *value = cpu->mc_bank[bank][n];
         return true;
     }
-    /* CTL: all or nothing, but for a bit of bank 4 that kernels clear for another vendor's sake. STATUS: can only be cleared. */
+    /*
+     * CTL: all or nothing, but for a bit of bank 4 that kernels clear for another vendor's sake. STATUS: can only be
+     * cleared.
+     */
     if (n == 0 && *value != 0 && (*value | 1 << 10) != UINT64_MAX)
         return false;
     if (n == 1 && *value != 0)

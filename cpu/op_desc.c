@@ -1,6 +1,6 @@
 /*
- * Segment registers and descriptor tables: MOV Sreg, POP Sreg, LDS..LGS, LGDT, LIDT, LLDT, LTR and their stores, LAR, LSL,
- * VERR, VERW, ARPL.
+ * Segment registers and descriptor tables: MOV Sreg, POP Sreg, LDS..LGS, LGDT, LIDT, LLDT, LTR and their stores, LAR,
+ * LSL, VERR, VERW, ARPL.
  *
  * Intel SDM volume 2. PROT and CPL0 rows are checked when the block is decoded.
  *

@@ -1,8 +1,8 @@
 /*
  * Far transfers: JMP, CALL and RET far, IRET, INT n, INT3, INTO, INT1, SYSCALL, SYSRET, SYSENTER, SYSEXIT.
  *
- * Intel SDM volume 2 (operation sections) and volume 3, 5.8. Stacks are written and all descriptors checked before any register
- * changes.
+ * Intel SDM volume 2 (operation sections) and volume 3, 5.8. Stacks are written and all descriptors checked before any
+ * register changes.
  *
  * Thread: the vCPU's own.
  */

@@ -1,8 +1,9 @@
 /*
  * Port I/O: IN, OUT, INS, OUTS. Intel SDM volume 1, chapter 19.
  *
- * Permission: CPL against IOPL, then the TSS bitmap; in virtual-8086 mode always the bitmap. Devices are called with the VM
- * lock held. A long REP INS or OUTS returns to the run loop between elements when something is pending, and goes on after it.
+ * Permission: CPL against IOPL, then the TSS bitmap; in virtual-8086 mode always the bitmap. Devices are called with
+ * the VM lock held. A long REP INS or OUTS returns to the run loop between elements when something is pending, and goes
+ * on after it.
  *
  * Thread: the vCPU's own.
  */

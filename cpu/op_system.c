@@ -1,6 +1,6 @@
 /*
- * System instructions: control, debug and model-specific registers, flags with IF and IOPL, TLB upkeep, CPUID, time, HLT,
- * MWAIT, SMAP and UMIP. Descriptor tables are in op_desc.c, far transfers in op_far.c, ports in op_io.c.
+ * System instructions: control, debug and model-specific registers, flags with IF and IOPL, TLB upkeep, CPUID, time,
+ * HLT, MWAIT, SMAP and UMIP. Descriptor tables are in op_desc.c, far transfers in op_far.c, ports in op_io.c.
  *
  * Intel SDM volume 2. Rows with CPL0 and with features are checked when the block is decoded.
  *
@@ -471,8 +471,9 @@ static void monitor_fn(struct cpu *cpu, const struct insn *i)
 OP_FORM_ONE(monitor)
 
 /*
- * Nothing tells us of a store to the monitored line, so MWAIT does not sleep on it: it lets other threads of the host run and
- * returns, which the manual allows at any time. CPUID does not advertise it by default; HLT is the idle instruction then.
+ * Nothing tells us of a store to the monitored line, so MWAIT does not sleep on it: it lets other threads of the host
+ * run and returns, which the manual allows at any time. CPUID does not advertise it by default; HLT is the idle
+ * instruction then.
  */
 static void mwait_fn(struct cpu *cpu, const struct insn *i)
 {

@@ -1,13 +1,13 @@
 /*
- * KVM's paravirtual interface: Linux, Documentation/virt/kvm/x86/msr.rst, hypercalls.rst, and the guest's headers kvm_para.h,
- * pvclock-abi.h.
+ * KVM's paravirtual interface: Linux, Documentation/virt/kvm/x86/msr.rst, hypercalls.rst, and the guest's headers
+ * kvm_para.h, pvclock-abi.h.
  *
- * kvmclock: virtual time and the TSC come from one clock here, so that the line between them never bends. All processors are
- * told the same point of it, the TSC at virtual time 0; it is written once and again only if a guest sets its TSC. Differences
- * between processors, which other hypervisors must fight, cannot come up.
+ * kvmclock: virtual time and the TSC come from one clock here, so that the line between them never bends. All
+ * processors are told the same point of it, the TSC at virtual time 0; it is written once and again only if a guest
+ * sets its TSC. Differences between processors, which other hypervisors must fight, cannot come up.
  *
- * Steal time is what the vCPU's thread wanted to run but did not: time passed less processor time of the thread, between
- * cpu_pv_enter and cpu_pv_leave. Not offered: asynchronous page faults, poll control, migration control.
+ * Steal time is what the vCPU's thread wanted to run but did not: time passed less processor time of the thread,
+ * between cpu_pv_enter and cpu_pv_leave. Not offered: asynchronous page faults, poll control, migration control.
  */
 #include "cpu/pv.h"
 

@@ -1,6 +1,6 @@
 /*
- * KVM's paravirtual interface to guests, in every engine: kvmclock, steal time, hypercalls. Unmodified Linux uses it. The flag of
- * paravirtual EOI is the local APIC's (hw/irq/lapic_cpu.c); its MSR is kept here.
+ * KVM's paravirtual interface to guests, in every engine: kvmclock, steal time, hypercalls. Unmodified Linux uses it.
+ * The flag of paravirtual EOI is the local APIC's (hw/irq/lapic_cpu.c); its MSR is kept here.
  *
  * Unless said otherwise on the vCPU's own thread, without the VM lock.
  */
@@ -18,8 +18,8 @@ void cpu_pv_reset(struct cpu *cpu);
 void cpu_pv_tsc_changed(struct cpu *cpu);
 
 /*
- * The vCPU's thread is about to run guest code, and has left it (halted, paused): around each call into an engine. In between
- * others may ask this vCPU to drop its TLB when it comes back, instead of interrupting it.
+ * The vCPU's thread is about to run guest code, and has left it (halted, paused): around each call into an engine. In
+ * between others may ask this vCPU to drop its TLB when it comes back, instead of interrupting it.
  */
 void cpu_pv_enter(struct cpu *cpu);
 void cpu_pv_leave(struct cpu *cpu);
@@ -27,8 +27,8 @@ void cpu_pv_leave(struct cpu *cpu);
 void cpu_pv_account(struct cpu *cpu);
 
 /*
- * True, once, if another vCPU has kicked this one (KVM_HC_KICK_CPU) since it last halted: HLT then does not wait, and one
- * that waits already goes on.
+ * True, once, if another vCPU has kicked this one (KVM_HC_KICK_CPU) since it last halted: HLT then does not wait, and
+ * one that waits already goes on.
  */
 static inline bool cpu_pv_take_unhalt(struct cpu *cpu)
 {

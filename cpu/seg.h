@@ -1,6 +1,6 @@
 /*
- * Descriptors: reading them from the tables, checking them, marking them accessed. Shared by segment loads, far transfers,
- * interrupt delivery and task switches.
+ * Descriptors: reading them from the tables, checking them, marking them accessed. Shared by segment loads, far
+ * transfers, interrupt delivery and task switches.
  */
 #ifndef CPU_SEG_H
 #define CPU_SEG_H
@@ -87,8 +87,8 @@ bool tss_int_redirected(struct cpu *cpu, uint8_t vector);
 
 enum task_cause { TASK_JMP, TASK_CALL, TASK_IRET, TASK_INT };
 /*
- * Hardware task switch to the TSS with this selector and descriptor (checked to be one, not its busy state). `next_rip` is
- * saved in the old task. Raises #TS and friends; ends at the new task's EIP, with `error` pushed there if has_error.
+ * Hardware task switch to the TSS with this selector and descriptor (checked to be one, not its busy state). `next_rip`
+ * is saved in the old task. Raises #TS and friends; ends at the new task's EIP, with `error` pushed there if has_error.
  */
 void task_switch(struct cpu *cpu, uint16_t selector, struct desc *d, enum task_cause cause, uint64_t next_rip,
                  bool has_error, uint32_t error, unsigned ext);

@@ -2,8 +2,8 @@
  * System management mode: the state save map at SMBASE + FE00h (AMD64 layout, as firmware for this chipset expects of a
  * 64-bit processor), entry and RSM.
  *
- * AMD64 APM volume 2, 10.2 "SMM resources"; Intel SDM volume 3, chapter 31. I/O instruction restart and auto-HALT restart are
- * there; the save map's I/O restart word is left at 0.
+ * AMD64 APM volume 2, 10.2 "SMM resources"; Intel SDM volume 3, chapter 31. I/O instruction restart and auto-HALT
+ * restart are there; the save map's I/O restart word is left at 0.
  *
  * Thread: the vCPU's own.
  */

@@ -1,8 +1,8 @@
 /*
  * Hardware task switches through 16-bit and 32-bit TSSs. Intel SDM volume 3, chapter 7.
  *
- * Everything that can fault in the old task's context is touched first: both TSSs are probed, then the old state is saved, then
- * the new one loaded. Faults while the new segments load belong to the new task, as on a processor.
+ * Everything that can fault in the old task's context is touched first: both TSSs are probed, then the old state is
+ * saved, then the new one loaded. Faults while the new segments load belong to the new task, as on a processor.
  *
  * Thread: the vCPU's own.
  */

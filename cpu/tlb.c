@@ -1,9 +1,9 @@
 /*
  * Which translations a vCPU keeps, and when they go.
  *
- * One struct tlb_space per PCID lately used (PCID 0 without CR4.PCIDE), each with a view per kind of asker, so that a change of
- * privilege or a CR3 write that keeps its PCID is a change of pointer. Intel SDM volume 3, 4.10 "Caching translation
- * information". Invalidation may drop more than asked, as on any processor.
+ * One struct tlb_space per PCID lately used (PCID 0 without CR4.PCIDE), each with a view per kind of asker, so that a
+ * change of privilege or a CR3 write that keeps its PCID is a change of pointer. Intel SDM volume 3, 4.10 "Caching
+ * translation information". Invalidation may drop more than asked, as on any processor.
  *
  * Thread: the vCPU's own, or anybody while the vCPU is outside guest code.
  */

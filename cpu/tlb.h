@@ -1,12 +1,12 @@
 /*
  * The software TLB, shared in layout by all software engines: the fast path is a few instructions inline.
  *
- * A vCPU holds several TLBs, one for each (address space, view) it has used lately: a CR3 write with PCID, SYSCALL, IRET or
- * STAC is a change of cpu->tlb, not a flush. cpu/tlb.c chooses and flushes; cpu/mmu.c fills.
+ * A vCPU holds several TLBs, one for each (address space, view) it has used lately: a CR3 write with PCID, SYSCALL,
+ * IRET or STAC is a change of cpu->tlb, not a flush. cpu/tlb.c chooses and flushes; cpu/mmu.c fills.
  *
- * An access of `size` bytes at linear address a hits if (a - tag) <= PAGE_SIZE - size, which catches page crossing too. A
- * tag that must miss (I/O, pages with code, watchpoints, accessed or dirty bit not yet set) names a page that belongs into
- * another slot, so that no address at all, canonical or not, can hit it.
+ * An access of `size` bytes at linear address a hits if (a - tag) <= PAGE_SIZE - size, which catches page crossing too.
+ * A tag that must miss (I/O, pages with code, watchpoints, accessed or dirty bit not yet set) names a page that belongs
+ * into another slot, so that no address at all, canonical or not, can hit it.
  */
 #ifndef CPU_TLB_H
 #define CPU_TLB_H
@@ -24,7 +24,9 @@ struct tlb_entry {
     uint64_t addend;                        /* host address minus linear address; 0 for I/O */
 };
 
-/* The rest of a translation, for the slow path: physical page address and, in the low bits, what is special about it. */
+/*
+ * The rest of a translation, for the slow path: physical page address and, in the low bits, what is special about it.
+ */
 #define TLB_GLOBAL (1u << 0) /* survives a CR3 write */
 #define TLB_LARGE (1u << 1)  /* part of a 2 or 4 MiB page: INVLPG of any part drops it */
 #define TLB_HUGE (1u << 2)   /* part of a 1 GiB page */
@@ -71,7 +73,9 @@ static inline bool tlb_tag_allows(uint64_t tag, uint64_t page)
 struct tlb_set *tlb_set_new(void);
 void tlb_set_free(struct tlb_set *s);
 void tlb_clear_entry(struct tlb *t, unsigned index);
-/* Makes each translation that may write to the RAM page at this host address ask again. Its vCPU is not in guest code. */
+/*
+ * Makes each translation that may write to the RAM page at this host address ask again. Its vCPU is not in guest code.
+ */
 void tlb_protect_host_page(struct cpu *cpu, const uint8_t *host);
 
 static inline unsigned tlb_index(uint64_t addr)

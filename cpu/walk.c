@@ -1,8 +1,8 @@
 /*
  * Page walks in all paging modes: none, 32-bit with PSE-36, PAE, 4-level and 5-level. Intel SDM volume 3, chapter 4.
  *
- * Accessed and dirty bits are set atomically, after all permissions have passed. Page tables outside RAM read as the bus
- * answers; their A and D bits are stored plainly.
+ * Accessed and dirty bits are set atomically, after all permissions have passed. Page tables outside RAM read as the
+ * bus answers; their A and D bits are stored plainly.
  */
 #include "cpu/walk.h"
 

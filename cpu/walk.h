@@ -16,8 +16,8 @@ struct walk {
 };
 
 /*
- * Walks for one kind of access by one view. True: allowed, A (and D for a write) are set in the tables. False: w->error is
- * the #PF error code. `peek` touches neither tables nor permissions (debuggers): true if mapped.
+ * Walks for one kind of access by one view. True: allowed, A (and D for a write) are set in the tables. False: w->error
+ * is the #PF error code. `peek` touches neither tables nor permissions (debuggers): true if mapped.
  */
 bool page_walk(struct cpu *cpu, uint64_t addr, enum access access, enum tlb_view view, bool peek, struct walk *w);
 /* Does this view allow the access to a page with these attributes? */

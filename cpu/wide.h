@@ -1,6 +1,6 @@
 /*
- * Unsigned numbers of 128 bits, for hosts with and without such a type: what multiplication and division of 64 bits need, and
- * floating point made of integers.
+ * Unsigned numbers of 128 bits, for hosts with and without such a type: what multiplication and division of 64 bits
+ * need, and floating point made of integers.
  */
 #ifndef CPU_WIDE_H
 #define CPU_WIDE_H

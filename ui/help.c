@@ -1,8 +1,8 @@
 /*
  * What is printed for -help, -version and the lists of -machine, -device; and the nearest name to a mistyped one.
  *
- * Tools read these texts: the first number of -version, `name "TYPE", bus BUS` lines of -device help, the first word of each line of
- * -machine help.
+ * Tools read these texts: the first number of -version, `name "TYPE", bus BUS` lines of -device help, the first word of
+ * each line of -machine help.
  */
 #include "ui/options.h"
 

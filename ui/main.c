@@ -1,8 +1,9 @@
 /*
- * The program: parses the command line, makes the machine, runs the main loop, and carries out what the machine requests.
+ * The program: parses the command line, makes the machine, runs the main loop, and carries out what the machine
+ * requests.
  *
- * The main loop's thread does all of this. It takes the VM lock to touch the machine; vCPU threads run beside it (accel/vcpu.c).
- * Everything that makes or changes the machine happens with the vCPUs paused.
+ * The main loop's thread does all of this. It takes the VM lock to touch the machine; vCPU threads run beside it
+ * (accel/vcpu.c). Everything that makes or changes the machine happens with the vCPUs paused.
  */
 #include "accel/accel.h"
 #include "hw/backend/chr.h"

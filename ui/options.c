@@ -1,8 +1,9 @@
 /*
  * The command line: one table of options, spelled as QEMU spells them, and the loop that goes through it.
  *
- * Options with a structured argument are in options_machine.c, texts in help.c. An option either works, or is accepted with a
- * note because a guest cannot tell the difference, or is refused with a sentence. Nothing is made here: main does that.
+ * Options with a structured argument are in options_machine.c, texts in help.c. An option either works, or is accepted
+ * with a note because a guest cannot tell the difference, or is refused with a sentence. Nothing is made here: main
+ * does that.
  */
 #include "ui/options.h"
 

@@ -1,6 +1,6 @@
 /*
- * Options whose argument has a structure: -machine, -cpu, -smp, -m, -accel, -rtc, -boot, -action, -smbios, -fw_cfg, -global,
- * -device, -uuid.
+ * Options whose argument has a structure: -machine, -cpu, -smp, -m, -accel, -rtc, -boot, -action, -smbios, -fw_cfg,
+ * -global, -device, -uuid.
  */
 #include "ui/options.h"
 

@@ -1,6 +1,6 @@
 /*
- * -daemonize and -pidfile. The parent of a daemon returns to the shell only when the machine is made, so that its exit code tells
- * whether that worked.
+ * -daemonize and -pidfile. The parent of a daemon returns to the shell only when the machine is made, so that its exit
+ * code tells whether that worked.
  */
 #include "ui/process.h"
 

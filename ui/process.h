@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /*
- * Forks; returns in the child, before any thread exists. The parent waits until the child calls process_ready() and then ends
- * with 0, or with 1 if the child ends first.
+ * Forks; returns in the child, before any thread exists. The parent waits until the child calls process_ready() and
+ * then ends with 0, or with 1 if the child ends first.
  */
 bool process_daemonize(GError **err);
 /* Lets the parent go and leaves the terminal. Without process_daemonize() it does nothing. */

@@ -1,12 +1,13 @@
 /*
- * Accesses to guest-physical memory and ports: one load or store through a flat range, and any stretch of bytes by address.
+ * Accesses to guest-physical memory and ports: one load or store through a flat range, and any stretch of bytes by
+ * address.
  *
  * A chip sees only sizes that its mem_ops.impl names. Wider accesses come as several, lowest address first; a narrower
  * read is cut out of a wider one; a narrower write comes widened with zeros around it, as most registers with bits that
  * are cleared by writing ones want it. Misaligned accesses come as aligned ones unless impl.unaligned is set.
  *
- * RAM needs no lock; devices need the VM lock. A device that, while it handles an access, reaches itself through its own
- * DMA gets all ones: without this rule a guest could make it recurse without bound.
+ * RAM needs no lock; devices need the VM lock. A device that, while it handles an access, reaches itself through its
+ * own DMA gets all ones: without this rule a guest could make it recurse without bound.
  */
 #include "hw/core/memory.h"
 

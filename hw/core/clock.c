@@ -3,8 +3,8 @@
  *
  * A running clock is the host's CLOCK_MONOTONIC plus an offset. Offset and state are read by any thread without a lock,
  * under a sequence count that only the holder of the VM lock changes. Timers are a sorted list under the VM lock. The
- * first deadline is programmed into a timerfd that machine.loop polls: any thread may program it, that wakes the loop by
- * itself, and it is exact where poll's own timeout is rounded up to a millisecond.
+ * first deadline is programmed into a timerfd that machine.loop polls: any thread may program it, that wakes the loop
+ * by itself, and it is exact where poll's own timeout is rounded up to a millisecond.
  *
  * Host-specific: timerfd (Linux, FreeBSD).
  */

@@ -25,8 +25,8 @@ void clock_attach(struct clock *c, GMainContext *loop);
 /* Virtual nanoseconds since the machine was made. Any thread, no lock; never goes backwards. */
 int64_t clock_now(const struct clock *c);
 /*
- * Seconds since the epoch, UTC, shifted by `-rtc base=`, and the nanoseconds on top (ns may be NULL). A stepped clock counts
- * its virtual time from 1970.
+ * Seconds since the epoch, UTC, shifted by `-rtc base=`, and the nanoseconds on top (ns may be NULL). A stepped clock
+ * counts its virtual time from 1970.
  */
 int64_t clock_wall(const struct clock *c, int64_t *ns);
 void clock_set_wall_offset(struct clock *c, int64_t seconds);

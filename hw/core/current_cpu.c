@@ -1,6 +1,6 @@
 /*
- * Which vCPU a thread is. Kept per thread rather than per machine: a device's access function is given no processor, and a
- * thread runs at most one.
+ * Which vCPU a thread is. Kept per thread rather than per machine: a device's access function is given no processor,
+ * and a thread runs at most one.
  */
 #include "hw/core/machine.h"
 

@@ -1,8 +1,8 @@
 /*
  * Devices and buses. A device_type is a const literal; an instance is a struct that embeds `struct device` first.
  *
- * Life: device_new -> device_set_prop* -> device_realize -> reset -> run -> device_free (which unrealizes). The parent bus
- * owns its devices; the machine owns the root bus and frees it in reverse order of creation. All under the VM lock.
+ * Life: device_new -> device_set_prop* -> device_realize -> reset -> run -> device_free (which unrealizes). The parent
+ * bus owns its devices; the machine owns the root bus and frees it in reverse order of creation. All under the VM lock.
  */
 #ifndef HW_CORE_DEVICE_H
 #define HW_CORE_DEVICE_H

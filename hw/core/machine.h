@@ -96,15 +96,16 @@ int machine_current_cpu(void);
 void machine_set_current_cpu(int index);
 
 /*
- * Has what is not a device saved and loaded with the machine, in the order of these calls and before all devices: vCPUs,
- * the board. The pair of table name and instance id is unique. VM lock.
+ * Has what is not a device saved and loaded with the machine, in the order of these calls and before all devices:
+ * vCPUs, the board. The pair of table name and instance id is unique. VM lock.
  */
 void machine_add_state(struct machine *m, const struct state_table *table, const char *instance_id, void *instance);
 void machine_remove_state(struct machine *m, void *instance);
 
 /*
- * Virtual time, RAM, and the state of all that was added and of all devices; the machine must be paused (clock stopped).
- * Saving fails if the result would pass 4 GiB. After a load that failed the machine must be reset or freed. VM lock.
+ * Virtual time, RAM, and the state of all that was added and of all devices; the machine must be paused (clock
+ * stopped). Saving fails if the result would pass 4 GiB. After a load that failed the machine must be reset or freed.
+ * VM lock.
  */
 GByteArray *machine_save(struct machine *m, GError **err);
 bool machine_load(struct machine *m, const uint8_t *data, size_t size, GError **err);

@@ -5,7 +5,8 @@
  * outermost commit every space is flattened anew, and those whose flat view is not what it was publish the new one.
  * Trees have some dozens of regions and change rarely (PAM registers, BARs), so this costs little.
  *
- * Everything here runs under the VM lock. The transaction state and the list of spaces are as process-wide as that lock.
+ * Everything here runs under the VM lock. The transaction state and the list of spaces are as process-wide as that
+ * lock.
  */
 #include "hw/core/memory.h"
 

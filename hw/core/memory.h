@@ -48,13 +48,15 @@ struct ram_block {
     uint32_t *code_gen; /* per page: number of writes noted while DIRTY_CODE was watched; atomic */
 };
 
-/* Anonymous zeroed memory, or what `mem-path` names (may be NULL). Fails with a sentence when the host has too little. */
+/*
+ * Anonymous zeroed memory, or what `mem-path` names (may be NULL). Fails with a sentence when the host has too little.
+ */
 struct ram_block *ram_block_new(const char *name, uint64_t size, const char *mem_path, GError **err);
 void ram_block_free(struct ram_block *b);
 
 /*
- * Bytes at `offset` have been stored, or are about to be: wakes every client watching the pages. Any thread. Where it can
- * be done, call it after the store: a client that asks again in between then sees the new bytes or is told again.
+ * Bytes at `offset` have been stored, or are about to be: wakes every client watching the pages. Any thread. Where it
+ * can be done, call it after the store: a client that asks again in between then sees the new bytes or is told again.
  */
 void ram_note_write(struct ram_block *b, uint64_t offset, uint64_t len);
 /* True if some client watches the page of `offset`. Any thread. */
@@ -70,13 +72,13 @@ bool ram_watch(struct ram_block *b, uint64_t offset, uint64_t len, enum dirty_cl
 /* True if the page at `offset` holds nothing but zeros. */
 bool ram_page_is_zero(const struct ram_block *b, uint64_t offset);
 /*
- * Zeroes whole pages and tells clients. Pages that are zero already are not written, so that memory which nobody has touched
- * stays untouched on the host. vCPUs paused.
+ * Zeroes whole pages and tells clients. Pages that are zero already are not written, so that memory which nobody has
+ * touched stays untouched on the host. vCPUs paused.
  */
 void ram_clear(struct ram_block *b, uint64_t offset, uint64_t len);
 /*
- * Returns and clears the client's dirty bit of the page, and watches the page again; if true, vCPUs may hold TLB entries
- * that write without asking, as after ram_watch().
+ * Returns and clears the client's dirty bit of the page, and watches the page again; if true, vCPUs may hold TLB
+ * entries that write without asking, as after ram_watch().
  */
 bool ram_test_and_clear_dirty(struct ram_block *b, uint64_t offset, enum dirty_client client);
 
@@ -93,9 +95,9 @@ struct mem_access_sizes {
 
 /*
  * How a chip answers. `valid` is what a guest may use: other accesses read all ones and are logged as guest errors.
- * `impl` is what the functions handle: core splits wider and misaligned accesses into aligned ones, cuts a narrower read
- * out of a wider one, and widens a narrower write with zeros around it. Values are little-endian numbers.
- * Called with the VM lock held. `offset` is within the region.
+ * `impl` is what the functions handle: core splits wider and misaligned accesses into aligned ones, cuts a narrower
+ * read out of a wider one, and widens a narrower write with zeros around it. Values are little-endian numbers. Called
+ * with the VM lock held. `offset` is within the region.
  */
 struct mem_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
@@ -211,7 +213,10 @@ void address_space_unlisten(struct address_space *as, struct mem_listener *l);
 uint64_t mem_range_read(const struct flat_range *r, uint64_t addr, unsigned size);
 void mem_range_write(const struct flat_range *r, uint64_t addr, uint64_t value, unsigned size);
 
-/* The same by address, any alignment, under the VM lock: what devices use for DMA. False: part of it hit no RAM or device. */
+/*
+ * The same by address, any alignment, under the VM lock: what devices use for DMA. False: part of it hit no RAM or
+ * device.
+ */
 bool address_space_read(struct address_space *as, uint64_t addr, void *buf, uint64_t len);
 bool address_space_write(struct address_space *as, uint64_t addr, const void *buf, uint64_t len);
 uint64_t address_space_load(struct address_space *as, uint64_t addr, unsigned size);

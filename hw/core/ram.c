@@ -1,8 +1,8 @@
 /*
  * RAM blocks: host memory behind guest RAM and ROM, and the record of who wants to hear of writes to which page.
  *
- * Any thread may note writes; all per-page bytes are atomic. An address is reserved in whole, host memory comes with the
- * first touch. Not here: sharing between processes, NUMA binding, preallocation.
+ * Any thread may note writes; all per-page bytes are atomic. An address is reserved in whole, host memory comes with
+ * the first touch. Not here: sharing between processes, NUMA binding, preallocation.
  */
 #include "hw/core/memory.h"
 

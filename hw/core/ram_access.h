@@ -1,10 +1,10 @@
 /*
  * Loads and stores of guest RAM by host address. Everything that touches it goes through here.
  *
- * Several vCPUs and devices use the same RAM at the same time, with no more order than the guest itself keeps: that is the
- * guest's memory model, not a mistake of ours. So ThreadSanitizer is told not to look at these functions, and at nothing else.
- * Aligned accesses of 1, 2, 4 and 8 bytes are single host accesses. Values are host-endian; RAM is little-endian. They serve
- * for little-endian bytes in memory of our own, too.
+ * Several vCPUs and devices use the same RAM at the same time, with no more order than the guest itself keeps: that is
+ * the guest's memory model, not a mistake of ours. So ThreadSanitizer is told not to look at these functions, and at
+ * nothing else. Aligned accesses of 1, 2, 4 and 8 bytes are single host accesses. Values are host-endian; RAM is
+ * little-endian. They serve for little-endian bytes in memory of our own, too.
  */
 #ifndef HW_CORE_RAM_ACCESS_H
 #define HW_CORE_RAM_ACCESS_H
@@ -103,7 +103,9 @@ static G_ALWAYS_INLINE inline void ram_store(void *p, uint64_t v, unsigned size)
     }
 }
 
-/* Any number of bytes from RAM to elsewhere, from elsewhere to RAM, or within RAM, to a lower address if they overlap. */
+/*
+ * Any number of bytes from RAM to elsewhere, from elsewhere to RAM, or within RAM, to a lower address if they overlap.
+ */
 RAM_ACCESS void ram_copy(void *to, const void *from, size_t len)
 {
     RAM_COPY(to, from, len);

@@ -1,9 +1,9 @@
 /*
  * Saved state: tables of fields to bytes and back.
  *
- * A section is: name (length byte, text), instance (16-bit length, text), version (byte), payload length (64 bit), payload.
- * Everything is little-endian and unpadded. RAM is the block's size, then runs of pages that are not all zero: first
- * page, count (64 bit each), contents; a run of 0 pages ends it.
+ * A section is: name (length byte, text), instance (16-bit length, text), version (byte), payload length (64 bit),
+ * payload. Everything is little-endian and unpadded. RAM is the block's size, then runs of pages that are not all zero:
+ * first page, count (64 bit each), contents; a run of 0 pages ends it.
  *
  * A stream is hostile input: nothing is taken from it before it was checked to be there, and the payload must be
  * exactly as long as the table says. A load that fails may have changed part of the instance: its owner resets it.

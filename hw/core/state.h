@@ -3,7 +3,8 @@
  * snapshots, migration, `info device` and the test "save, load, save gives equal bytes".
  *
  * Format per section: name, instance, version, then fields in table order, little-endian, fixed width by type. Loading
- * checks name, version and length, and fails with a sentence rather than accept what it does not know. VM lock, vCPUs paused.
+ * checks name, version and length, and fails with a sentence rather than accept what it does not know. VM lock, vCPUs
+ * paused.
  */
 #ifndef HW_CORE_STATE_H
 #define HW_CORE_STATE_H

@@ -1,6 +1,6 @@
 /*
- * The VM lock: one mutex for the device world of the whole process. Not recursive: a thread that takes it twice has lost
- * track of what it may touch, and is stopped here rather than in a deadlock.
+ * The VM lock: one mutex for the device world of the whole process. Not recursive: a thread that takes it twice has
+ * lost track of what it may touch, and is stopped here rather than in a deadlock.
  */
 #include "hw/core/vm_lock.h"
 

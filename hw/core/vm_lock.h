@@ -1,8 +1,8 @@
 /*
  * The one lock that guards devices, buses, timers and the memory tree of all machines of the process.
  *
- * Order: VM lock, then accel.lock (accel/vcpu.h). A vCPU takes it only around I/O and interrupts; never across guest code.
- * Backend workers never take it: they post to the main loop.
+ * Order: VM lock, then accel.lock (accel/vcpu.h). A vCPU takes it only around I/O and interrupts; never across guest
+ * code. Backend workers never take it: they post to the main loop.
  */
 #ifndef HW_CORE_VM_LOCK_H
 #define HW_CORE_VM_LOCK_H

@@ -1,9 +1,9 @@
 /*
  * ACPI tables: RSDP, RSDT, FADT, FACS, DSDT (pc-bios/dsdt.asl), SSDT, MADT, HPET, WAET.
  *
- * ACPI specification 6.4, chapter 5; HPET specification 1.0a; the loader's commands as in QEMU's bios-linker-loader. Pointers between tables are
- * offsets until somebody links them. What differs from machine to machine is patched into named values of the DSDT: SeaBIOS reads that
- * table, too, but does not understand references to another one.
+ * ACPI specification 6.4, chapter 5; HPET specification 1.0a; the loader's commands as in QEMU's bios-linker-loader.
+ * Pointers between tables are offsets until somebody links them. What differs from machine to machine is patched into
+ * named values of the DSDT: SeaBIOS reads that table, too, but does not understand references to another one.
  *
  * Not made: SRAT and SLIT (one node), sleep states but S5. No lock: pure functions.
  */

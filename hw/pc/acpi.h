@@ -1,6 +1,6 @@
 /*
- * ACPI tables of the board (ACPI specification 6.4): made once, then linked either by firmware, through the table loader of
- * fw_cfg, or by us for a kernel that boots without firmware. Both follow the same list of commands.
+ * ACPI tables of the board (ACPI specification 6.4): made once, then linked either by firmware, through the table
+ * loader of fw_cfg, or by us for a kernel that boots without firmware. Both follow the same list of commands.
  */
 #ifndef HW_PC_ACPI_H
 #define HW_PC_ACPI_H

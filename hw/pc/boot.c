@@ -1,6 +1,6 @@
 /*
- * Direct boot: recognizes the kernel, and at each reset puts kernel, initrd, tables and the boot processor's state where the
- * kernel's protocol wants them.
+ * Direct boot: recognizes the kernel, and at each reset puts kernel, initrd, tables and the boot processor's state
+ * where the kernel's protocol wants them.
  *
  * Files stay mapped, so that a reset starts the same kernel again; their pages are given back after each start.
  */

@@ -1,5 +1,6 @@
 /*
- * Starting a kernel without firmware: what the formats (linux_boot.c, elf_boot.c) and boot.c share. VM lock, vCPUs paused.
+ * Starting a kernel without firmware: what the formats (linux_boot.c, elf_boot.c) and boot.c share. VM lock, vCPUs
+ * paused.
  */
 #ifndef HW_PC_BOOT_H
 #define HW_PC_BOOT_H

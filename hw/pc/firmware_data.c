@@ -1,8 +1,8 @@
 /*
  * What firmware reads about the machine: CMOS bytes, and items and files of fw_cfg.
  *
- * CMOS as SeaBIOS documents it in its src/hw/rtc.h; fw_cfg keys as in QEMU's docs/specs/fw_cfg and as SeaBIOS 1.16 reads them. VM lock, before the
- * guest runs.
+ * CMOS as SeaBIOS documents it in its src/hw/rtc.h; fw_cfg keys as in QEMU's docs/specs/fw_cfg and as SeaBIOS 1.16
+ * reads them. VM lock, before the guest runs.
  */
 #include "cpu/cpu.h"
 #include "hw/pc/acpi.h"

@@ -1,6 +1,6 @@
 /*
- * The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): bzImages from protocol 2.02 on, started at their 64-bit entry
- * point where they have one (2.12, XLF_KERNEL_64), else at the 32-bit one. memtest86+ has the same header.
+ * The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): bzImages from protocol 2.02 on, started at their
+ * 64-bit entry point where they have one (2.12, XLF_KERNEL_64), else at the 32-bit one. memtest86+ has the same header.
  *
  * Not done: zImages and the real-mode entry.
  */

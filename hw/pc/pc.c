@@ -1,10 +1,10 @@
 /*
  * The `pc` board: a PC of 1996 with i440FX and PIIX chips, to be read from pc_init() downwards.
  *
- * Map of memory, as guests and firmware of this board know it from QEMU: RAM from 0; up to 3.5 GiB all of it is low, more is
- * split at 3 GiB and goes on at 4 GiB. PCI memory from the end of low RAM to the APICs at 0xfec00000; firmware ends at 4 GiB and its last
- * 128 KiB show below 1 MiB too, until PAM registers put RAM there. Interrupts: each global system interrupt (GSI) below 16 is
- * an ISA irq and goes to the 8259 pair and to the I/O APIC, irq 0 there on pin 2.
+ * Map of memory, as guests and firmware of this board know it from QEMU: RAM from 0; up to 3.5 GiB all of it is low,
+ * more is split at 3 GiB and goes on at 4 GiB. PCI memory from the end of low RAM to the APICs at 0xfec00000; firmware
+ * ends at 4 GiB and its last 128 KiB show below 1 MiB too, until PAM registers put RAM there. Interrupts: each global
+ * system interrupt (GSI) below 16 is an ISA irq and goes to the 8259 pair and to the I/O APIC, irq 0 there on pin 2.
  *
  * Not modelled: floppy controller, parallel port, IDE (they come with disks). VM lock throughout.
  */

@@ -50,7 +50,10 @@ struct pc_fw_cfg_file {
     size_t size;
 };
 
-/* Builds the board into an empty machine: RAM, processors, chips, firmware. On failure the machine is only fit to be freed. */
+/*
+ * Builds the board into an empty machine: RAM, processors, chips, firmware. On failure the machine is only fit to be
+ * freed.
+ */
 bool pc_init(struct machine *m, const struct pc_config *c, GError **err);
 /* Power-on: devices, processors, and with direct boot the kernel and its tables in memory again. */
 void pc_reset(struct machine *m);

@@ -1,6 +1,6 @@
 /*
- * SMBIOS 2.8 structures (DMTF DSP0134): 0 firmware, 1 system, 2 baseboard (only if asked for), 3 chassis, 4 processors, 11 OEM
- * strings, 16 and 17 memory, 19 its addresses, 32 boot, 127 end.
+ * SMBIOS 2.8 structures (DMTF DSP0134): 0 firmware, 1 system, 2 baseboard (only if asked for), 3 chassis, 4 processors,
+ * 11 OEM strings, 16 and 17 memory, 19 its addresses, 32 boot, 127 end.
  *
  * No lock: pure functions.
  */

@@ -1,9 +1,9 @@
 /*
- * Programs the VGA for text mode 3 through its ports, with the register values of the IBM VGA's BIOS (Ferraro, Programmer's Guide
- * to the EGA, VGA, and Super VGA Cards, chapter 10).
+ * Programs the VGA for text mode 3 through its ports, with the register values of the IBM VGA's BIOS (Ferraro,
+ * Programmer's Guide to the EGA, VGA, and Super VGA Cards, chapter 10).
  *
- * The font is taken from the VGA BIOS that the distribution installs: it is data, its place is found by the shape of two
- * glyphs. VM lock.
+ * The font is taken from the VGA BIOS that the distribution installs: it is data, its place is found by the shape of
+ * two glyphs. VM lock.
  */
 #include "hw/pc/text_mode.h"
 

@@ -8,7 +8,9 @@ struct machine;
 
 #define TEXT_MODE_FONT_SIZE 4096 /* 256 glyphs of 8x16 */
 
-/* The font out of the VGA BIOS that is installed, or NULL: screens then hold characters that nobody sees. Caller frees. */
+/*
+ * The font out of the VGA BIOS that is installed, or NULL: screens then hold characters that nobody sees. Caller frees.
+ */
 uint8_t *text_mode_find_font(void);
 /* Programs the VGA at its legacy ports. `font` may be NULL. */
 void text_mode_set(struct machine *m, const uint8_t *font);

@@ -1,6 +1,6 @@
 /*
- * Debian's kernel boots while its machine is saved, loaded into a new machine and gone on with there, at random instants: each
- * time the new machine must save to the same bytes, and in the end the guest must have noticed nothing.
+ * Debian's kernel boots while its machine is saved, loaded into a new machine and gone on with there, at random
+ * instants: each time the new machine must save to the same bytes, and in the end the guest must have noticed nothing.
  *
  * --seed=... (printed first) repeats a run.
  */

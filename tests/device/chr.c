@@ -517,8 +517,8 @@ static void expect_text(int fd, const char *text)
 }
 
 /*
- * Signals may be ignored where the test starts (nohup, a job in the background), and the back end respects that. The alarm
- * ends a child that hangs.
+ * Signals may be ignored where the test starts (nohup, a job in the background), and the back end respects that. The
+ * alarm ends a child that hangs.
  */
 static void default_signals(void)
 {

@@ -1,5 +1,6 @@
 /*
- * Debug exceptions: single steps, breakpoints on instructions, data and ports, RF, general detect, INT1. Intel SDM volume 3, 17.
+ * Debug exceptions: single steps, breakpoints on instructions, data and ports, RF, general detect, INT1. Intel SDM
+ * volume 3, 17.
  *
  * The #DB handler writes down RIP, RFLAGS and DR6 and goes on, with RF set after an instruction breakpoint.
  */

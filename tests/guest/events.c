@@ -1,6 +1,6 @@
 /*
- * What comes from outside: NMI and its blocking until IRET, the shadow of STI, interrupts within a repeated string instruction,
- * SMI with the state save map, SMBASE relocation and RSM.
+ * What comes from outside: NMI and its blocking until IRET, the shadow of STI, interrupts within a repeated string
+ * instruction, SMI with the state save map, SMBASE relocation and RSM.
  */
 #include "tests/lib/guest_test.h"
 
@@ -41,7 +41,10 @@ static void test_interrupts(void)
     guest_expect(ev_start, ev_end, "");
 }
 
-/* The SMI handler, at SMBASE + 8000h: tells that it is in real mode, looks at the map, moves SMBASE and changes the saved R9. */
+/*
+ * The SMI handler, at SMBASE + 8000h: tells that it is in real mode, looks at the map, moves SMBASE and changes the
+ * saved R9.
+ */
 GUEST_CODE(smi, "mov %cs, %ax\n mov %ax, %ds\n mov $'S', %al\n out %al, $0xe9\n"
     "mov %cr0, %eax\n test $0x80000001, %eax\n jnz 1f\n mov $'r', %al\n out %al, $0xe9\n 1:\n"
     "cmpl $0x11223344, 0xfff8\n jne 1f\n mov $'a', %al\n out %al, $0xe9\n 1: cmpl $0x600d0000, 0xff84\n jne 1f\n mov $'f', %al\n out %al, $0xe9\n 1:\n"

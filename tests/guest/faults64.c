@@ -4,7 +4,10 @@
 #include "tests/lib/guest_fault.h"
 
 #define NONE FAULT_NONE
-/* Selectors beyond GUEST_GDT: 50 data not present, 58 code not present, 60 call gate to CPL 0, 70 read-only data, 78 code32 CPL 0. */
+/*
+ * Selectors beyond GUEST_GDT: 50 data not present, 58 code not present, 60 call gate to CPL 0, 70 read-only data, 78
+ * code32 CPL 0.
+ */
 #define CASES(K, U) \
     K("div by zero", "xor %ecx, %ecx", "div %ecx", EXC_DE, 0, 0, 0) \
     K("div overflow", "mov $1, %edx\n mov $1, %ecx", "div %ecx", EXC_DE, 0, 0, 0) \

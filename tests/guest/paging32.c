@@ -1,8 +1,9 @@
 /*
- * Paging outside long mode: two levels with and without 4 MiB pages, PSE-36, PAE with its four cached pointers. Intel SDM
- * volume 3, 4.3 and 4.4.
+ * Paging outside long mode: two levels with and without 4 MiB pages, PSE-36, PAE with its four cached pointers. Intel
+ * SDM volume 3, 4.3 and 4.4.
  *
- * Page directory at 10000 (its own low 4 MiB identity-mapped), table at 11000 for linear 400000h, which maps it to itself.
+ * Page directory at 10000 (its own low 4 MiB identity-mapped), table at 11000 for linear 400000h, which maps it to
+ * itself.
  */
 #include "tests/lib/guest_test.h"
 

@@ -1,6 +1,6 @@
 /*
- * 4-level paging: rights, error codes, A and D bits, keys, SMEP and SMAP, reserved bits, large pages, stale translations as
- * INVLPG, INVPCID, PCID and global pages allow them. Intel SDM volume 3, chapter 4.
+ * 4-level paging: rights, error codes, A and D bits, keys, SMEP and SMAP, reserved bits, large pages, stale
+ * translations as INVLPG, INVPCID, PCID and global pages allow them. Intel SDM volume 3, chapter 4.
  *
  * Linear 0x400000 + n * 0x1000 is mapped by the entry at 0x300000 + n * 8 to the same physical address.
  */

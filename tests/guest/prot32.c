@@ -1,9 +1,10 @@
 /*
- * 32-bit protected mode: exceptions with their stacks, call and task gates, limits, conforming and expand-down segments,
- * #TS, hardware task switches, virtual-8086 mode with and without VME. Intel SDM volume 3, chapters 5 to 7 and 20.
+ * 32-bit protected mode: exceptions with their stacks, call and task gates, limits, conforming and expand-down
+ * segments, #TS, hardware task switches, virtual-8086 mode with and without VME. Intel SDM volume 3, chapters 5 to 7
+ * and 20.
  *
- * The handler common to all vectors writes down vector, error code, EIP relative to the instruction, CS, EFLAGS, and from
- * what ring; then it goes on at the address in 0x6008.
+ * The handler common to all vectors writes down vector, error code, EIP relative to the instruction, CS, EFLAGS, and
+ * from what ring; then it goes on at the address in 0x6008.
  */
 #include "tests/lib/guest_test.h"
 
@@ -28,11 +29,11 @@ struct row {
 };
 
 /*
- * GDT: 08 code, 10 data, 18 code16, 20 stack of 1000h bytes with base 8000h.., 28 data16, 30 user data, 38 user code, 40 TSS
- * (at 4000), 48 conforming code of DPL 0, 50 data not present, 58 expand-down data above 0xfff, 60 call gate with 2 parameters
- * (DPL 3), 68 data of limit 0x0fff at 0x20000, 70 second TSS (at 4100), 78 task gate to it (DPL 3), 80 LDT, 88 16-bit TSS (at 4200),
- * 90 execute-only code, 98 TSS of too small limit, a0 code not present, a8 call gate to the code that is not present,
- * b0 code of DPL 1, b8 call gate to it, c0 data of DPL 1 not present.
+ * GDT: 08 code, 10 data, 18 code16, 20 stack of 1000h bytes with base 8000h.., 28 data16, 30 user data, 38 user code,
+ * 40 TSS (at 4000), 48 conforming code of DPL 0, 50 data not present, 58 expand-down data above 0xfff, 60 call gate
+ * with 2 parameters (DPL 3), 68 data of limit 0x0fff at 0x20000, 70 second TSS (at 4100), 78 task gate to it (DPL 3),
+ * 80 LDT, 88 16-bit TSS (at 4200), 90 execute-only code, 98 TSS of too small limit, a0 code not present, a8 call gate
+ * to the code that is not present, b0 code of DPL 1, b8 call gate to it, c0 data of DPL 1 not present.
  */
 #define GDT32 \
     ".balign 8\n p32_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0, 0x000093000000ffff\n" \

@@ -1,6 +1,6 @@
 /*
- * Code that changes: in its own block, the next instruction, another page, across a page boundary, by another processor, by
- * remapping. A processor sees its own stores at once, those of another after a serializing instruction.
+ * Code that changes: in its own block, the next instruction, another page, across a page boundary, by another
+ * processor, by remapping. A processor sees its own stores at once, those of another after a serializing instruction.
  */
 #include "tests/lib/guest_test.h"
 
@@ -38,7 +38,10 @@ static void test_own(void)
     guest_expect(smc_start, smc_end, "");
 }
 
-/* Started at page 7, processor 1 runs the function at 0x200000 again and again; processor 0 rewrites it and waits until it is seen. */
+/*
+ * Started at page 7, processor 1 runs the function at 0x200000 again and again; processor 0 rewrites it and waits until
+ * it is seen.
+ */
 GUEST_CODE(cross, "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %ss\n mov $0x6800, %sp\n"
     "lgdtl " ORG("cross_gdtr") "\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n ljmpl $0x08, $" ORG("cross32") "\n"
     ".code32\n cross32: mov $0x10, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n"

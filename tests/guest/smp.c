@@ -1,6 +1,6 @@
 /*
- * Four processors: start-up by INIT and SIPI, LOCK on aligned, odd and page-crossing memory, IPIs that make others drop a
- * translation.
+ * Four processors: start-up by INIT and SIPI, LOCK on aligned, odd and page-crossing memory, IPIs that make others drop
+ * a translation.
  */
 #include "tests/lib/guest_test.h"
 

@@ -1,10 +1,14 @@
 /*
- * Hardware task switches: JMP, CALL and IRET, nested, through task gates in GDT and IDT with an error code, a 16-bit TSS, the
- * debug trap bit; virtual-8086 mode with and without VME, by IRET and by task. Intel SDM volume 3, chapters 7 and 20.
+ * Hardware task switches: JMP, CALL and IRET, nested, through task gates in GDT and IDT with an error code, a 16-bit
+ * TSS, the debug trap bit; virtual-8086 mode with and without VME, by IRET and by task. Intel SDM volume 3, chapters 7
+ * and 20.
  */
 #include "tests/lib/guest_test.h"
 
-/* GDT: 08 code, 10 data, 18 code16, 20 TSS 1 at 4000, 28 TSS 2 at 4100, 30 task gate to 28, 38 user code, 40 user data, 48 16-bit TSS at 4200, 50 LDT. */
+/*
+ * GDT: 08 code, 10 data, 18 code16, 20 TSS 1 at 4000, 28 TSS 2 at 4100, 30 task gate to 28, 38 user code, 40 user data,
+ * 48 16-bit TSS at 4200, 50 LDT.
+ */
 #define START32(name) \
     "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %sp\n" \
     "lgdtl " ORG(name "_gdtr") "\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n ljmpl $0x08, $" ORG(name "_start32") "\n" \
@@ -68,9 +72,9 @@ static void test_tasks(void)
 }
 
 /*
- * V86 code runs at 1000:0 and tells by HLT (which is #GP) what it has; the monitor, the #GP handler, counts the steps in 6000.
- * INT 0x21 goes to the monitor without VME, to the program with VME and its bit in the TSS clear; that of INT 0x22 is set.
- * What is #GP shows as its opcode.
+ * V86 code runs at 1000:0 and tells by HLT (which is #GP) what it has; the monitor, the #GP handler, counts the steps
+ * in 6000. INT 0x21 goes to the monitor without VME, to the program with VME and its bit in the TSS clear; that of INT
+ * 0x22 is set. What is #GP shows as its opcode.
  */
 #define V86_ENTER(flags) \
     "pushl $0x1004\n pushl $0x1003\n pushl $0x1002\n pushl $0x1001\n pushl $0x2000\n pushl $0xfff0\n pushl $" flags "\n pushl $0x1000\n pushl $0\n iretl\n"

@@ -1,9 +1,10 @@
 /*
- * For guests that provoke exceptions one after the other: a table of cases is both the guest's code and what is expected.
+ * For guests that provoke exceptions one after the other: a table of cases is both the guest's code and what is
+ * expected.
  *
- * A case is SETUP (run at CPL 0), then one instruction whose exception is recorded: vector, error code, RIP relative to the
- * instruction, CS, RFLAGS, RSP, SS, CR2, DR6 and where the frame was put. Then the next case follows at CPL 0. The record of
- * case n is at FAULT_SLOTS + 128 (n + 1). 64-bit code; r14 and r15 are not the cases' to use.
+ * A case is SETUP (run at CPL 0), then one instruction whose exception is recorded: vector, error code, RIP relative to
+ * the instruction, CS, RFLAGS, RSP, SS, CR2, DR6 and where the frame was put. Then the next case follows at CPL 0. The
+ * record of case n is at FAULT_SLOTS + 128 (n + 1). 64-bit code; r14 and r15 are not the cases' to use.
  */
 #ifndef TESTS_LIB_GUEST_FAULT_H
 #define TESTS_LIB_GUEST_FAULT_H
@@ -36,8 +37,8 @@ struct fault_case {
 #define FAULT_ROW_U(name, setup, insn, vector, error, rip, value) { name, vector, error, rip, value, true },
 
 /*
- * The IDT at 0x5000 with all 256 vectors, DPL 3 for 3, 4 and 0x80 on, IST 1 for #DF; TSS with RSP0 0x6400, IST1 0x5fe00 and an I/O map
- * that allows port 0xe9 only.
+ * The IDT at 0x5000 with all 256 vectors, DPL 3 for 3, 4 and 0x80 on, IST 1 for #DF; TSS with RSP0 0x6400, IST1 0x5fe00
+ * and an I/O map that allows port 0xe9 only.
  */
 #define FAULT_START(name) \
     "mov $0x5000, %edi\n mov $" ORG(name "_stubs") ", %esi\n xor %ecx, %ecx\n" \

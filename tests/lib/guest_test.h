@@ -1,6 +1,6 @@
 /*
- * For bare-metal guests: a machine with RAM, processors and two ports, no firmware. The guest's code is assembled into the
- * test itself (GUEST_CODE) and runs on the engine that ACCEL names.
+ * For bare-metal guests: a machine with RAM, processors and two ports, no firmware. The guest's code is assembled into
+ * the test itself (GUEST_CODE) and runs on the engine that ACCEL names.
  *
  * Port 0xe9 takes characters, port 0xf4 a byte that ends the run: 0 is success, others say which check failed.
  */
@@ -38,8 +38,8 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds);
 void guest_expect(const void *start, const void *end, const char *output);
 
 /*
- * Code between name_start and name_end, assembled as 16-bit code for address 0x7c00 (use ORG(label) for absolute addresses;
- * in the code, \base stands for name_start).
+ * Code between name_start and name_end, assembled as 16-bit code for address 0x7c00 (use ORG(label) for absolute
+ * addresses; in the code, \base stands for name_start).
  */
 #define GUEST_CODE(name, ...) \
     extern const char name##_start[], name##_end[]; \
@@ -53,9 +53,10 @@ void guest_expect(const void *start, const void *end, const char *output);
 #define GUEST_PUT(c) "mov $'" c "', %al\n out %al, $0xe9\n"
 
 /*
- * From real mode to 64-bit mode with the first GiB mapped to itself, writable and for user code too, in 2 MiB pages: PML4 at 1000,
- * PDPT at 2000, PD at 3000. GDT: 08 code32, 10 data, 18 code16, 20 code64, 28 data16, 33 user data, 3b user code64, 40 TSS (limit
- * 67, base 0x4000). The stack is below 0x7000. What follows is 64-bit code. Put GUEST_GDT at the end; `name` keeps the labels of several guests apart.
+ * From real mode to 64-bit mode with the first GiB mapped to itself, writable and for user code too, in 2 MiB pages:
+ * PML4 at 1000, PDPT at 2000, PD at 3000. GDT: 08 code32, 10 data, 18 code16, 20 code64, 28 data16, 33 user data, 3b
+ * user code64, 40 TSS (limit 67, base 0x4000). The stack is below 0x7000. What follows is 64-bit code. Put GUEST_GDT at
+ * the end; `name` keeps the labels of several guests apart.
  */
 #define GUEST_ENTER_LONG(name) \
     "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %sp\n" \

@@ -1,6 +1,6 @@
 /*
- * Renames the functions of cpu/float80.h through F80(), so that a test can hold both implementations. Included once; what
- * F80() makes of a name is decided where the name is used.
+ * Renames the functions of cpu/float80.h through F80(), so that a test can hold both implementations. Included once;
+ * what F80() makes of a name is decided where the name is used.
  */
 #define float80_add F80(add)
 #define float80_sub F80(sub)

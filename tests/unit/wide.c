@@ -1,6 +1,6 @@
 /*
- * cpu/wide.h: the arithmetic in pieces against the compiler's 128-bit type, and both against known products; shifts and roots by
- * what defines them.
+ * cpu/wide.h: the arithmetic in pieces against the compiler's 128-bit type, and both against known products; shifts and
+ * roots by what defines them.
  */
 #include "cpu/wide.h"
 
