@@ -62,7 +62,9 @@ endif
 # --- Sources ------------------------------------------------------------------------------------------------------------
 
 FPU_UNUSED := $(if $(filter native,$(HOST_FPU)),%_portable.c,%_native.c)
-SRCS := $(filter-out $(FPU_UNUSED),$(wildcard cpu/*.c tcg/*.c accel/*.c hw/*.c hw/*/*.c ui/*.c))
+JIT_UNUSED := $(if $(HOST_JIT),,accel/jit.c)
+SRCS := $(filter-out $(FPU_UNUSED) $(JIT_UNUSED),$(wildcard cpu/*.c accel/*.c hw/*.c hw/*/*.c ui/*.c) \
+	$(if $(HOST_JIT),$(wildcard tcg/*.c tcg/$(HOST_JIT)/*.c)))
 AML := $(patsubst pc-bios/%.asl,$(B)/obj/pc-bios/%.aml.o,$(wildcard pc-bios/*.asl))
 LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c,$(SRCS))) $(AML)
 LIB := $(B)/libtrapeze.a

@@ -4,11 +4,26 @@
 #include "accel/vcpu.h"
 
 #include "accel/interp.h"
+#include "accel/jit.h"
+#include "config.h"
 #include "hw/core/machine.h"
 
 #include <string.h>
 
-static const struct accel_ops *const engines[] = { &interp_accel };
+static const struct accel_ops *const engines[] = {
+    &interp_accel,
+#ifdef CONFIG_JIT
+    &jit_accel,
+#endif
+};
+
+/* "jit,tb-size=64": the name alone; *options is the rest behind the comma. To be freed. */
+static char *split_options(const char *text, const char **options)
+{
+    const char *comma = strchr(text, ',');
+    *options = comma ? comma + 1 : "";
+    return comma ? g_strndup(text, (gsize)(comma - text)) : g_strdup(text);
+}
 
 static const struct accel_ops *engine_by_name(const char *name)
 {
@@ -28,7 +43,7 @@ static bool is_absent_engine(const char *name)
     return false;
 }
 
-static bool engine_start(struct machine *m, const struct accel_ops *ops, GError **err)
+static bool engine_start(struct machine *m, const struct accel_ops *ops, const char *options, GError **err)
 {
     if (!ops->probe(err))
         return false;
@@ -37,7 +52,7 @@ static bool engine_start(struct machine *m, const struct accel_ops *ops, GError 
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
     m->accel = a;
-    if (ops->machine_init(m, err))
+    if (ops->machine_init(m, options, err))
         return true;
     pthread_cond_destroy(&a->changed);
     pthread_mutex_destroy(&a->lock);
@@ -57,19 +72,21 @@ static bool start_fittest(struct machine *m, GError **err)
                 best = k;
         tried[best] = true;
         g_clear_error(err);
-        if (engine_start(m, engines[best], err))
+        if (engine_start(m, engines[best], "", err))
             return true;
     }
     return false;
 }
 
-static bool start_named(struct machine *m, const char *name, GError **err)
+static bool start_named(struct machine *m, const char *text, GError **err)
 {
+    const char *options;
+    g_autofree char *name = split_options(text, &options);
     if (!strcmp(name, "auto"))
         return start_fittest(m, err);
     const struct accel_ops *ops = engine_by_name(name);
     if (ops)
-        return engine_start(m, ops, err);
+        return engine_start(m, ops, options, err);
     g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "-accel %s is not available in this build", name);
     return false;
 }
@@ -78,7 +95,8 @@ static bool start_named(struct machine *m, const char *name, GError **err)
 static bool check_names(const char *const *preferences, GError **err)
 {
     for (unsigned k = 0; preferences[k]; k++) {
-        const char *name = preferences[k];
+        const char *options;
+        g_autofree char *name = split_options(preferences[k], &options);
         if (strcmp(name, "auto") && !engine_by_name(name) && !is_absent_engine(name)) {
             GString *help = g_string_new(NULL);
             for (unsigned n = 0; n < G_N_ELEMENTS(engines); n++)

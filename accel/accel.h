@@ -21,7 +21,8 @@ struct accel_ops {
     bool (*probe)(GError **err);
     /* Measured fitness for `auto`: higher boots a guest faster. */
     unsigned (*rank)(void);
-    bool (*machine_init)(struct machine *m, GError **err);
+    /* `options`: what follows the engine's name in -accel, "key=value,..."; may be empty. */
+    bool (*machine_init)(struct machine *m, const char *options, GError **err);
     void (*machine_fini)(struct machine *m);
     bool (*vcpu_init)(struct cpu *cpu, GError **err);
     void (*vcpu_fini)(struct cpu *cpu);
@@ -32,7 +33,7 @@ struct accel_ops {
 };
 
 /*
- * Picks and starts an engine: `preferences` are the arguments of -accel in order, NULL-terminated ("kvm", "interp",
+ * Picks and starts an engine: `preferences` are the arguments of -accel in order, NULL-terminated ("kvm", "jit,tb-size=64",
  * "auto"; empty: auto). Tries each until one works, telling in one line on stderr why one before it did not. An unknown
  * name is an error at once.
  */

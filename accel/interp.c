@@ -3,6 +3,8 @@
  */
 #include "accel/interp.h"
 
+#include <string.h>
+
 static bool interp_probe(GError **err)
 {
     return true;
@@ -14,9 +16,12 @@ static unsigned interp_rank(void)
     return 1;
 }
 
-static bool interp_machine_init(struct machine *m, GError **err)
+static bool interp_machine_init(struct machine *m, const char *options, GError **err)
 {
-    return true;
+    if (!*options || !strcmp(options, "thread=multi") || !strcmp(options, "thread=single"))
+        return true; /* threads are one for each processor in any case */
+    g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "-accel interp,%s: the interpreter has no such option", options);
+    return false;
 }
 
 static void interp_machine_fini(struct machine *m)

@@ -114,7 +114,7 @@ static op_fn *forbidden(const struct cpu *cpu, const struct insn *i)
     return NULL;
 }
 
-static op_fn *handler(const struct cpu *cpu, const struct insn *i, bool dead)
+static op_fn *choose_handler(const struct cpu *cpu, const struct insn *i, bool dead)
 {
     if (!cpu_has(cpu, insn_row(i)->feature))
         return without_feature(i);
@@ -125,10 +125,14 @@ static op_fn *handler(const struct cpu *cpu, const struct insn *i, bool dead)
     return fn;
 }
 
+op_fn *block_handler(const struct cpu *cpu, const struct insn *i)
+{
+    return choose_handler(cpu, i, false);
+}
+
 /* --- Which flags are seen ---------------------------------------------------------------------------------------------------- */
 
-/* Registers in, registers and flags out, cannot fault, always write the flags that the row says. */
-static bool is_pure(const struct insn *i)
+bool block_insn_is_pure(const struct insn *i)
 {
     const struct insn_row *row = insn_row(i);
     if (i->flags & (INSN_MEM | INSN_LOCK) || row->end != END_NONE || row->map != MAP_1B)
@@ -153,8 +157,8 @@ static void choose_handlers(const struct cpu *cpu, struct block *b)
         if (i->fn)
             continue; /* raises: set while decoding */
         const struct insn_row *row = insn_row(i);
-        bool pure = is_pure(i);
-        i->fn = handler(cpu, i, pure && !(row->flags_written & live));
+        bool pure = block_insn_is_pure(i);
+        i->fn = choose_handler(cpu, i, pure && !(row->flags_written & live));
         if (pure)
             live = (live & ~row->flags_written) | row->flags_read;
         else
@@ -181,7 +185,6 @@ static unsigned bytes_in_segment(const struct cpu *cpu)
     return ip > limit ? 0 : MIN(limit - ip + 1, PAGE_SIZE + INSN_MAX);
 }
 
-/* The write counter of the page and its value; starts watching it, with every vCPU's fast stores to it stopped first. */
 struct protect {
     struct machine *machine;
     const uint8_t *host;
@@ -195,7 +198,7 @@ static void protect_everywhere(struct cpu *cpu, void *arg)
             tlb_protect_host_page(p->machine->cpus[k], p->host);
 }
 
-static uint32_t *watch_page(struct cpu *cpu, uint64_t phys, const uint8_t *host, uint32_t *gen)
+uint32_t *block_watch_page(struct cpu *cpu, uint64_t phys, const uint8_t *host, uint32_t *gen)
 {
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     struct ram_block *ram = r ? r->region->ram : NULL;
@@ -234,7 +237,7 @@ static unsigned fetch_bytes(struct fetch *f, unsigned at, bool cross, uint8_t ou
     const uint8_t *page2 = cpu_code_page(f->cpu, next, &phys2);
     unsigned more = MIN(INSN_MAX, f->limit - at) - n;
     f->b->phys2 = phys2;
-    f->b->gen2_at = watch_page(f->cpu, phys2, page2, &f->b->gen2);
+    f->b->gen2_at = block_watch_page(f->cpu, phys2, page2, &f->b->gen2);
     if (page2)
         ram_copy(out + n, page2, more);
     else
@@ -250,10 +253,9 @@ static struct decode_mode decode_mode(const struct cpu *cpu)
                                  .protected_mode = cpu_protected(cpu) };
 }
 
-/* An instruction that raises without being one: as long as what was looked at, so that RIP and length make sense. */
-static void set_raiser(struct insn *i, op_fn *fn, unsigned len)
+void block_set_raiser(struct insn *i, enum decode_result why)
 {
-    *i = (struct insn){ .fn = fn, .len = len };
+    *i = (struct insn){ .fn = why == DECODE_UD ? raise_ud : raise_gp, .len = 1 };
 }
 
 /* Decodes the next instruction into *i; false: the block ends before it. */
@@ -270,10 +272,8 @@ static bool decode_next(struct fetch *f, unsigned at, struct insn *i)
         r = decode_insn(bytes, n, decode_mode(f->cpu), i);
     }
     i->fn = NULL;
-    if (r == DECODE_UD)
-        set_raiser(i, raise_ud, 1);
-    else if (r != DECODE_OK) /* too long, or it runs over the segment limit */
-        set_raiser(i, raise_gp, 1);
+    if (r != DECODE_OK)
+        block_set_raiser(i, r);
     return true;
 }
 
@@ -314,7 +314,7 @@ static struct block *decode_block(struct cpu *cpu, struct fetch *f, bool one)
     unsigned most = one || !f->page ? 1 : BLOCK_INSNS;
     f->b = b;
     *b = (struct block){ .phys = f->phys, .mode_key = cpu->mode_key | (one ? MODE_ONE : 0) };
-    b->gen_at = watch_page(cpu, f->phys, f->page, &b->gen);
+    b->gen_at = block_watch_page(cpu, f->phys, f->page, &b->gen);
     b->gen2_at = b->gen_at;
     b->gen2 = b->gen;
     unsigned at = 0;

@@ -28,6 +28,7 @@ struct block {
     uint16_t mode_key;
     uint16_t count;        /* instructions, at least 1 */
     uint16_t bytes;
+    uint16_t runs;         /* so often has it run, up to a limit: who counts decides (the JIT's run loop) */
     struct block_link link[2]; /* of flat code (MODE_FLAT) only */
     struct insn insns[];
 };
@@ -48,5 +49,19 @@ void block_cache_flush(struct block_cache *c);
 struct block *block_find(struct cpu *cpu, bool one);
 /* The same, for the block that follows `from`, whose links it uses and renews. */
 struct block *block_next(struct cpu *cpu, struct block *from);
+
+/* --- What the translator uses, too ------------------------------------------------------------------------------------ */
+
+/* The handler of an instruction in the present mode: one that raises if the mode forbids it or the model lacks it. */
+op_fn *block_handler(const struct cpu *cpu, const struct insn *i);
+/* Makes *i an "instruction" of one byte that raises what bytes that are none raise: #UD, or #GP(0) if too long. */
+void block_set_raiser(struct insn *i, enum decode_result why);
+/* Registers in, registers and flags out, cannot fault, always writes the flags that the row says. */
+bool block_insn_is_pure(const struct insn *i);
+/*
+ * The write counter of the page of RAM and, in *gen, its value; starts watching it, with every vCPU's fast stores to it stopped
+ * first (which may wait for the other vCPUs).
+ */
+uint32_t *block_watch_page(struct cpu *cpu, uint64_t phys, const uint8_t *host, uint32_t *gen);
 
 #endif

@@ -70,6 +70,7 @@ void cpu_post(struct cpu *cpu, uint32_t events);
 static inline void cpu_event_set(struct cpu *cpu, uint32_t bits)
 {
     __atomic_fetch_or(&cpu->events, bits, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&cpu->poll, 1, __ATOMIC_SEQ_CST); /* behind the events: who clears it looks at them afterwards */
 }
 static inline void cpu_event_clear(struct cpu *cpu, uint32_t bits)
 {
@@ -108,6 +109,14 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns);
  * Handles what cpu->events ask for between two instructions; shared by all software engines. False: leave the engine.
  */
 bool cpu_handle_events(struct cpu *cpu);
+/* Why the engine is left when cpu_handle_events() said so. */
+enum cpu_exit cpu_exit_reason(const struct cpu *cpu);
+struct block;
+/* Runs a block that block_find() gave; one instruction with all that surrounds it while stepping, in a shadow, or with breakpoints. */
+void cpu_run_block(struct cpu *cpu, const struct block *b);
+void cpu_run_one(struct cpu *cpu);
+/* After a handler was left by cpu_raise(): RIP and counters as of the instruction under way, which is none any more. */
+void cpu_unwind(struct cpu *cpu);
 
 /* --- Where we are ------------------------------------------------------------------------------------------------- */
 

@@ -120,7 +120,7 @@ static void log_exec(const struct cpu *cpu, const struct block *b)
              cpu->seg[SEG_CS].selector, cpu->rip, b->phys, b->count);
 }
 
-static void run_block(struct cpu *cpu, const struct block *b)
+void cpu_run_block(struct cpu *cpu, const struct block *b)
 {
     const struct insn *i = b->insns;
     cpu->block = b;
@@ -138,8 +138,7 @@ static void run_block(struct cpu *cpu, const struct block *b)
     cpu->block_count++;
 }
 
-/* One instruction, with what surrounds it while stepping, in an interrupt shadow, or with instruction breakpoints. */
-static void run_one(struct cpu *cpu)
+void cpu_run_one(struct cpu *cpu)
 {
     bool resume = cpu->rflags & FLAG_RF;
     bool held = cpu->shadow_mov_ss; /* MOV SS holds back instruction breakpoints, too */
@@ -158,7 +157,7 @@ static void run_one(struct cpu *cpu)
     const struct block *b = block_find(cpu, true);
     uint64_t start = cpu->rip;
     cpu->rflags &= ~(uint64_t)FLAG_RF;
-    run_block(cpu, b);
+    cpu_run_block(cpu, b);
     if (cpu->rip == start && insn_row(b->insns)->attr & (ROW_REP | ROW_REPZ))
         cpu->rflags |= FLAG_RF; /* a string instruction between two elements: its breakpoint has been seen */
     if (resume || cpu->rflags & FLAG_RF)
@@ -170,14 +169,19 @@ static void run_one(struct cpu *cpu)
     cpu->stepping = false;
 }
 
-/* RIP and counters as of the instruction that raised. */
-static void unwind(struct cpu *cpu)
+void cpu_unwind(struct cpu *cpu)
 {
     if (!cpu->insn)
         return;
-    cpu->insn_count += cpu->insn - cpu->block->insns;
+    if (cpu->block)
+        cpu->insn_count += cpu->insn - cpu->block->insns;
     cpu->rip = cpu_rip(cpu);
     cpu->insn = NULL;
+}
+
+enum cpu_exit cpu_exit_reason(const struct cpu *cpu)
+{
+    return cpu->activity == CPU_SHUTDOWN ? CPU_EXIT_SHUTDOWN : cpu->activity == CPU_RUNNING ? CPU_EXIT_KICK : CPU_EXIT_HALT;
 }
 
 enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
@@ -188,11 +192,11 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
     switch (sigsetjmp(env, 0)) {
     case 0: break;
     case EXCP_UNWIND_RETRY:
-        unwind(cpu);
+        cpu_unwind(cpu);
         cpu->stepping = false;
         break;
     default:
-        unwind(cpu);
+        cpu_unwind(cpu);
         cpu->stepping = false;
         if (!excp_take_raised(cpu))
             return CPU_EXIT_SHUTDOWN;
@@ -202,21 +206,19 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
         uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
         if (G_UNLIKELY(events) && cpu_due_events(cpu) & ~CPU_EVENT_STEP) {
             if (!cpu_handle_events(cpu))
-                return cpu->activity == CPU_SHUTDOWN  ? CPU_EXIT_SHUTDOWN
-                       : cpu->activity == CPU_RUNNING ? CPU_EXIT_KICK
-                                                      : CPU_EXIT_HALT;
+                return cpu_exit_reason(cpu);
             b = NULL;
             events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
         }
         if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW) || limit - cpu->insn_count < BLOCK_INSNS)) {
-            run_one(cpu);
+            cpu_run_one(cpu);
             b = NULL;
             continue;
         }
         b = b ? block_next(cpu, b) : block_find(cpu, false);
         if (log_on(LOG_EXEC))
             log_exec(cpu, b);
-        run_block(cpu, b);
+        cpu_run_block(cpu, b);
     }
     return CPU_EXIT_KICK;
 }

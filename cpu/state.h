@@ -23,6 +23,7 @@ struct cpu_apic_ops;
 struct cpu_model;
 struct flat_view;
 struct insn;
+struct jit;
 struct machine;
 
 /* General registers in encoding order. */
@@ -229,6 +230,16 @@ enum cpu_activity {
 /* Views of one address space: who is asking decides what a page allows. */
 enum tlb_view { TLB_USER, TLB_SUPER, TLB_SUPER_AC /* supervisor with RFLAGS.AC under SMAP */, TLB_VIEWS };
 
+/* Where translated code for an RIP begins; a hit needs both pc and context. */
+struct jump_entry {
+    uint64_t pc, context;
+    const void *code;
+    uint64_t unused_; /* a power of two in size */
+};
+#define JUMP_BITS 11
+#define JUMP_ENTRIES (1u << JUMP_BITS)
+#define JUMP_HASH 0x9e3779b1u /* index: upper bits of the 32-bit product with pc */
+
 struct cpu {
     /* --- hot: touched by every block ------------------------------------------------------------------------ */
     union {
@@ -253,6 +264,20 @@ struct cpu {
     uint8_t code_size;            /* log2 of the default operand/address size in bytes: 1 (16), 2 (32) or 3 (64-bit mode) */
     uint8_t stack_size;           /* log2 of the stack pointer's size: 1, 2 or 3 */
     uint16_t mode_key;            /* MODE_*: what the choice of handlers depends on; kept by cpu_update_mode() */
+
+    /* --- generated code (tcg/) ------------------------------------------------------------------------------ */
+    struct cpu *self;
+    struct jit *jit;              /* the translator that runs it, or NULL */
+    uint32_t poll;                /* not 0: something was added to `events`; atomic */
+    uint16_t arith;               /* arithmetic flags while generated code has them in memory, as LAHF (AH) and SETO (AL) put
+                                   * them into AX */
+    bool stale_jump;              /* generated code was left by an entry that is no more: `jumps` may still have it */
+    bool vectors_loaded;          /* v[] and mxcsr are in the host's registers */
+    uint64_t jump_context;        /* what an entry of `jumps` must have been made for */
+    void *jit_link;               /* the direct jump by which generated code was left, or NULL */
+    uint64_t jump_target;         /* RIP of an indirect call on its way */
+    uint32_t host_mxcsr;          /* what C code runs with */
+    void *host_stack, *host_stack_low, *host_stack_exit; /* shadow stack of calls: top, limit; RSP to leave by */
     struct segment seg[SEG_COUNT];
 
     /* --- vector and floating point -------------------------------------------------------------------------- */
@@ -318,7 +343,7 @@ struct cpu {
     struct flat_view *view;       /* own reference; renewed on CPU_EVENT_MEMMAP */
     struct tlb_set *tlbs;         /* all contexts; cpu/tlb.c */
     struct block_cache *blocks;   /* decoded blocks; cpu/block.c */
-    const struct block *block;    /* the one under way in the interpreter */
+    const struct block *block;    /* the one under way in the interpreter; NULL: a handler called by generated code */
     sigjmp_buf *unwind;           /* where cpu_raise goes; set by the run loop (saved without signal mask) */
 
     /* --- identity and surroundings ---------------------------------------------------------------------------------- */
@@ -338,6 +363,8 @@ struct cpu {
     /* --- statistics: written by the vCPU's thread, read by any ---------------------------------------------------------- */
     uint64_t insn_count;          /* retired, counted at the end of each block */
     uint64_t block_count, tlb_misses, walks;
+
+    struct jump_entry jumps[JUMP_ENTRIES]; /* targets of indirect jumps that generated code met lately */
 };
 
 #endif

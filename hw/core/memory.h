@@ -46,6 +46,12 @@ struct ram_block {
     uint8_t *watch;     /* per page: enum dirty_client bits of those that wait for a write; atomic bytes */
     uint8_t *dirty;     /* per page: bits of those clients whose page was written since they last asked; atomic */
     uint32_t *code_gen; /* per page: number of writes noted while DIRTY_CODE was watched; atomic */
+    /*
+     * Called for a write to bytes of one page that is watched for code, once it is counted; any thread. Where no code is
+     * left in the page, it clears DIRTY_CODE in watch[] and then counts once more. NULL: nobody wants to keep the page watched.
+     */
+    void (*code_written)(void *opaque, struct ram_block *b, uint64_t offset, uint64_t len);
+    void *code_opaque;
 };
 
 /*

@@ -107,6 +107,19 @@ void ram_block_free(struct ram_block *b)
     g_free(b);
 }
 
+/* One page, watched by someone. A bit goes before its client hears of it: who sets it again in between hears of it, too. */
+static void note_page(struct ram_block *b, uint64_t page, uint64_t offset, uint64_t len)
+{
+    uint8_t stay = b->code_written ? DIRTY_CODE : 0;
+    uint8_t clients = __atomic_fetch_and(&b->watch[page], stay, __ATOMIC_SEQ_CST);
+    if (clients & DIRTY_CODE)
+        __atomic_fetch_add(&b->code_gen[page], 1, __ATOMIC_SEQ_CST);
+    if (clients)
+        __atomic_fetch_or(&b->dirty[page], clients, __ATOMIC_SEQ_CST);
+    if (clients & stay)
+        b->code_written(b->code_opaque, b, offset, len);
+}
+
 void ram_note_write(struct ram_block *b, uint64_t offset, uint64_t len)
 {
     if (len == 0)
@@ -116,11 +129,8 @@ void ram_note_write(struct ram_block *b, uint64_t offset, uint64_t len)
     for (uint64_t page = offset >> PAGE_BITS; page <= last; page++) {
         if (G_LIKELY(__atomic_load_n(&b->watch[page], __ATOMIC_ACQUIRE) == 0))
             continue;
-        uint8_t clients = __atomic_exchange_n(&b->watch[page], 0, __ATOMIC_SEQ_CST);
-        if (clients & DIRTY_CODE)
-            __atomic_fetch_add(&b->code_gen[page], 1, __ATOMIC_SEQ_CST);
-        if (clients)
-            __atomic_fetch_or(&b->dirty[page], clients, __ATOMIC_SEQ_CST);
+        uint64_t from = MAX(offset, page << PAGE_BITS), to = MIN(offset + len, (page + 1) << PAGE_BITS);
+        note_page(b, page, from, to - from);
     }
 }
 

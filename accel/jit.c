@@ -1,0 +1,210 @@
+/*
+ * The JIT as an engine: its run loop and its options. Translation is in tcg/.
+ *
+ * Code runs in the interpreter until it has run a few times, then it is translated. What the translator does not take (a single
+ * step, an instruction across two pages, code in device memory) stays in the interpreter.
+ */
+#include "accel/jit.h"
+#include "accel/vcpu.h"
+
+#include "cpu/block.h"
+#include "cpu/excp.h"
+#include "hw/core/log.h"
+#include "hw/core/machine.h"
+#include "tcg/tcg.h"
+
+#include <string.h>
+
+#define DEFAULT_SIZE_MIB 128
+#define MAX_SIZE_MIB 1024 /* jumps within code memory reach 2 GiB */
+#define DEFAULT_HOT 8
+
+/* --- Options ---------------------------------------------------------------------------------------------------------------- */
+
+static bool bad_value(GError **err, const char *key, const char *value, const char *want)
+{
+    g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "-accel jit,%s=%s: give %s", key, value, want);
+    return false;
+}
+
+static bool parse_number(const char *text, guint64 min, guint64 max, guint64 *out)
+{
+    return g_ascii_string_to_unsigned(text, 10, min, max, out, NULL);
+}
+
+static bool parse_option(struct jit_options *o, const char *key, const char *value, GError **err)
+{
+    guint64 n;
+    if (!strcmp(key, "tb-size")) {
+        if (!parse_number(value, 1, MAX_SIZE_MIB, &n))
+            return bad_value(err, key, value, "the size of code memory in MiB, 1 to 1024");
+        o->size = (size_t)n << 20;
+    } else if (!strcmp(key, "hot")) {
+        if (!parse_number(value, 0, 10000, &n))
+            return bad_value(err, key, value, "how often code runs before it is translated, 0 to 10000");
+        o->hot = (unsigned)n;
+    } else if (!strcmp(key, "flags")) {
+        if (strcmp(value, "precise") && strcmp(value, "lazy"))
+            return bad_value(err, key, value, "precise or lazy");
+        o->precise = !strcmp(value, "precise");
+    } else if (!strcmp(key, "thread")) {
+        if (strcmp(value, "multi") && strcmp(value, "single"))
+            return bad_value(err, key, value, "multi or single"); /* both mean a thread for each processor */
+    } else {
+        g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "-accel jit,%s: no such option; there are tb-size, hot, flags and thread", key);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_options(struct jit_options *o, const char *text, GError **err)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",", -1);
+    *o = (struct jit_options){ .size = (size_t)DEFAULT_SIZE_MIB << 20, .hot = DEFAULT_HOT };
+    for (unsigned k = 0; parts[k]; k++) {
+        char *value = strchr(parts[k], '=');
+        if (value)
+            *value++ = '\0';
+        if (*parts[k] && !parse_option(o, parts[k], value ? value : "", err))
+            return false;
+    }
+    return true;
+}
+
+/* --- The engine ------------------------------------------------------------------------------------------------------------------ */
+
+struct jit_engine {
+    struct jit *jit;
+    struct jit_options options;
+};
+
+static bool jit_probe(GError **err)
+{
+    return true;
+}
+
+static unsigned jit_rank(void)
+{
+    return 0;
+}
+
+static bool jit_machine_init(struct machine *m, const char *options, GError **err)
+{
+    struct jit_engine *e = g_new0(struct jit_engine, 1);
+    if (parse_options(&e->options, options, err))
+        e->jit = jit_new(m, &e->options, err);
+    if (!e->jit) {
+        g_free(e);
+        return false;
+    }
+    m->accel->engine = e;
+    return true;
+}
+
+static void print_stats(struct jit_engine *e)
+{
+    struct jit_stats s;
+    jit_get_stats(e->jit, &s);
+    log_line("jit: %" PRIu64 " units of %" PRIu64 " instructions (%" PRIu64 " by handlers), %" PRIu64 " bytes of code, %" PRIu64
+             " ns per instruction translated; %" PRIu64 " links, %" PRIu64 " units invalidated, %" PRIu64 " evictions",
+             s.units, s.insns, s.fallback_insns, s.code_bytes, s.insns ? s.translate_ns / s.insns : 0, s.links, s.invalidated,
+             s.evictions);
+}
+
+static void jit_machine_fini(struct machine *m)
+{
+    struct jit_engine *e = m->accel->engine;
+    if (log_on(LOG_STATS))
+        print_stats(e);
+    jit_free(e->jit);
+    g_free(e);
+}
+
+static bool jit_vcpu_init(struct cpu *cpu, GError **err)
+{
+    return true;
+}
+
+static void jit_vcpu_fini(struct cpu *cpu)
+{
+}
+
+/* Interprets one block; true if it has run often enough to be translated. */
+static bool interpret(struct jit_engine *e, struct cpu *cpu)
+{
+    struct block *b = block_find(cpu, false);
+    if (b->runs >= e->options.hot)
+        return true;
+    b->runs++;
+    cpu_run_block(cpu, b);
+    return false;
+}
+
+static void run_some(struct jit_engine *e, struct cpu *cpu)
+{
+    jit_update_context(cpu);
+    const void *code = jit_find(e->jit, cpu, false);
+    if (!code) {
+        if (!interpret(e, cpu))
+            return;
+        code = jit_find(e->jit, cpu, true);
+    }
+    if (code)
+        jit_run(e->jit, cpu, code);
+    else
+        cpu_run_block(cpu, block_find(cpu, false));
+}
+
+static enum cpu_exit jit_vcpu_run(struct cpu *cpu)
+{
+    struct jit_engine *e = cpu->machine->accel->engine;
+    sigjmp_buf env;
+    jit_enter_thread(e->jit, cpu);
+    cpu->unwind = &env;
+    switch (sigsetjmp(env, 0)) {
+    case 0: break;
+    case EXCP_UNWIND_RETRY:
+        cpu_unwind(cpu);
+        cpu->stepping = false;
+        break;
+    default:
+        cpu_unwind(cpu);
+        cpu->stepping = false;
+        if (!excp_take_raised(cpu))
+            return CPU_EXIT_SHUTDOWN;
+    }
+    for (;;) {
+        /* Whatever is posted from here on sets it again. */
+        __atomic_store_n(&cpu->poll, 0, __ATOMIC_SEQ_CST);
+        uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_SEQ_CST);
+        if (G_UNLIKELY(events) && cpu_due_events(cpu) & ~CPU_EVENT_STEP) {
+            if (!cpu_handle_events(cpu))
+                return cpu_exit_reason(cpu);
+            events = __atomic_load_n(&cpu->events, __ATOMIC_SEQ_CST);
+        }
+        if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW)))
+            cpu_run_one(cpu);
+        else
+            run_some(e, cpu);
+    }
+}
+
+/* cpu->poll, which cpu_event_set() sets, is looked at in every loop. */
+static void jit_vcpu_kick(struct cpu *cpu)
+{
+}
+
+const struct accel_ops jit_accel = {
+    .name = "jit",
+    .alias = "tcg",
+    .description = "translation to this host's code: the fastest without hardware virtualisation",
+    .probe = jit_probe,
+    .rank = jit_rank,
+    .machine_init = jit_machine_init,
+    .machine_fini = jit_machine_fini,
+    .vcpu_init = jit_vcpu_init,
+    .vcpu_fini = jit_vcpu_fini,
+    .vcpu_run = jit_vcpu_run,
+    .vcpu_kick = jit_vcpu_kick,
+};

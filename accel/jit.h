@@ -1,0 +1,11 @@
+/*
+ * The JIT as an engine.
+ */
+#ifndef ACCEL_JIT_H
+#define ACCEL_JIT_H
+
+#include "accel/accel.h"
+
+extern const struct accel_ops jit_accel;
+
+#endif

@@ -1,0 +1,510 @@
+/*
+ * Translated code: memory, lookup, links, invalidation, eviction.
+ *
+ * Code memory is one memfd mapped twice, for writing and for execution. It is filled slice by slice; a slice that is due to be
+ * filled again loses its units first, while all vCPUs are outside. Units are found by host address and key in a hash under
+ * jit->lock; generated code asks its vCPU's jump cache, which needs none.
+ *
+ * Who writes to a page with code comes here (ram_block.code_written): units made from the 64-byte granules that were hit die. A
+ * dead unit's entries lead out to a lookup, and links that led to it are undone; its memory comes free with its slice.
+ *
+ * Locks: jit->lock, taken after the VM lock; never held while waiting for other vCPUs.
+ */
+#include "tcg/unit.h"
+
+#include "cpu/block.h"
+#include "cpu/mem.h"
+#include "hw/core/machine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SLICES 8
+#define HASH_BITS 15
+#define SHARED_CODE (16u << 10) /* room for the code that all units share */
+
+/* A page of RAM with code in it. */
+struct code_page {
+    struct unit *units;
+};
+
+struct jit {
+    struct machine *machine;
+    struct jit_options options;
+    struct backend *backend;
+    pthread_mutex_t lock;
+    uint8_t *write, *exec;    /* the two views of code memory */
+    size_t size, slice_size;
+    struct code_area area;    /* what is left of the slice being filled */
+    unsigned slice;
+    struct unit *slices[SLICES];
+    struct unit *hash[1u << HASH_BITS];
+    GHashTable *pages;        /* host address of the page -> struct code_page */
+    GPtrArray *limbo;         /* evicted units that a handler under way may still look at */
+    uint64_t epoch;           /* counts evictions; atomic */
+    struct source source;
+    struct jit_stats stats;
+};
+
+/* --- Links -------------------------------------------------------------------------------------------------------------------- */
+
+static ptrdiff_t skew(const struct jit *j)
+{
+    return j->exec - j->write;
+}
+
+static void link_set(struct jit *j, struct link *l, struct unit *to)
+{
+    l->to = to;
+    l->next = to->incoming;
+    to->incoming = l;
+    backend_patch_link(l, l->saved ? to->entry_saved : to->entry, skew(j));
+    j->stats.links++;
+}
+
+/* Takes it from its target's list, too. */
+static void link_forget(struct link *l)
+{
+    struct link **at = &l->to->incoming;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    l->to = NULL;
+}
+
+static void unlink_incoming(struct jit *j, struct unit *u)
+{
+    for (struct link *l = u->incoming, *next; l; l = next) {
+        next = l->next;
+        l->to = NULL;
+        backend_patch_link(l, l->stub, skew(j));
+    }
+    u->incoming = NULL;
+}
+
+/* --- Hash and pages ---------------------------------------------------------------------------------------------------------------- */
+
+static struct unit **hash_slot(struct jit *j, const uint8_t *host, uint32_t key)
+{
+    uint64_t h = ((uintptr_t)host ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    return &j->hash[h >> (64 - HASH_BITS)];
+}
+
+static struct unit *find(struct jit *j, const uint8_t *host, uint32_t key)
+{
+    for (struct unit *u = *hash_slot(j, host, key); u; u = u->next)
+        if (u->host == host && u->key == key)
+            return u;
+    return NULL;
+}
+
+static void *page_key(const uint8_t *host)
+{
+    return (void *)((uintptr_t)host & PAGE_MASK);
+}
+
+static void insert(struct jit *j, struct unit *u)
+{
+    struct unit **slot = hash_slot(j, u->host, u->key);
+    u->next = *slot;
+    *slot = u;
+    struct code_page *p = g_hash_table_lookup(j->pages, page_key(u->host));
+    if (!p) {
+        p = g_new0(struct code_page, 1);
+        g_hash_table_insert(j->pages, page_key(u->host), p);
+    }
+    u->page_next = p->units;
+    p->units = u;
+    u->slice_next = j->slices[j->slice];
+    j->slices[j->slice] = u;
+}
+
+/* From the hash: nobody finds it any more. */
+static void hash_remove(struct jit *j, struct unit *u)
+{
+    struct unit **at = hash_slot(j, u->host, u->key);
+    while (*at != u)
+        at = &(*at)->next;
+    *at = u->next;
+}
+
+/* From its page's list; a page without units is forgotten. */
+static void page_remove(struct jit *j, struct unit *u)
+{
+    struct code_page *p = g_hash_table_lookup(j->pages, page_key(u->host));
+    struct unit **at = &p->units;
+    while (*at != u)
+        at = &(*at)->page_next;
+    *at = u->page_next;
+    if (!p->units)
+        g_hash_table_remove(j->pages, page_key(u->host));
+}
+
+/* --- Invalidation --------------------------------------------------------------------------------------------------------------------- */
+
+static void kill_unit(struct jit *j, struct unit *u)
+{
+    u->dead = true;
+    hash_remove(j, u);
+    unlink_incoming(j, u);
+    backend_retire(u, skew(j));
+    j->stats.invalidated++;
+}
+
+static uint64_t granules(unsigned first, unsigned last)
+{
+    uint64_t upto = last / 64 == 63 ? UINT64_MAX : (UINT64_C(1) << (last / 64 + 1)) - 1;
+    return upto & ~((UINT64_C(1) << first / 64) - 1);
+}
+
+/* Others may be in loops of dead code: they look around soon. */
+static void disturb_all(struct jit *j)
+{
+    for (unsigned k = 0; k < j->machine->cpu_count; k++)
+        if (j->machine->cpus[k])
+            __atomic_store_n(&j->machine->cpus[k]->poll, 1, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The hook of a ram_block: a write to part of one page that is watched for code. Where none is left, the page is not watched any
+ * more; blocks of the interpreter that relied on it go by the write counter.
+ */
+static void code_written(void *opaque, struct ram_block *b, uint64_t offset, uint64_t len)
+{
+    struct jit *j = opaque;
+    const uint8_t *page = b->host + (offset & PAGE_MASK);
+    uint64_t hit = granules(offset & ~PAGE_MASK, (offset & ~PAGE_MASK) + len - 1);
+    bool any = false;
+    pthread_mutex_lock(&j->lock);
+    struct code_page *p = g_hash_table_lookup(j->pages, page);
+    struct unit **at = p ? &p->units : NULL;
+    while (at && *at) {
+        struct unit *u = *at;
+        if (u->granules & hit) {
+            kill_unit(j, u);
+            *at = u->page_next;
+            any = true;
+        } else {
+            at = &u->page_next;
+        }
+    }
+    bool left = p && p->units;
+    if (p && !left)
+        g_hash_table_remove(j->pages, page);
+    if (!left) {
+        __atomic_fetch_and(&b->watch[offset >> PAGE_BITS], (uint8_t)~DIRTY_CODE, __ATOMIC_SEQ_CST);
+        __atomic_fetch_add(&b->code_gen[offset >> PAGE_BITS], 1, __ATOMIC_SEQ_CST);
+    }
+    if (any)
+        disturb_all(j);
+    pthread_mutex_unlock(&j->lock);
+}
+
+/* --- Eviction --------------------------------------------------------------------------------------------------------------------------- */
+
+static void unit_free(void *p)
+{
+    struct unit *u = p;
+    g_free(u->insns);
+    g_free(u->links);
+    g_free(u);
+}
+
+static void evict_unit(struct jit *j, struct unit *u)
+{
+    if (!u->dead) {
+        hash_remove(j, u);
+        page_remove(j, u);
+        unlink_incoming(j, u);
+    }
+    for (unsigned k = 0; k < u->link_count; k++)
+        if (u->links[k].to)
+            link_forget(&u->links[k]);
+    g_ptr_array_add(j->limbo, u);
+}
+
+/* A vCPU that waits within a handler called from generated code still needs its struct insn. */
+static bool anybody_in_handler(const struct jit *j)
+{
+    for (unsigned k = 0; k < j->machine->cpu_count; k++)
+        if (j->machine->cpus[k] && j->machine->cpus[k]->insn)
+            return true;
+    return false;
+}
+
+static void forget_jumps(struct jit *j)
+{
+    for (unsigned k = 0; k < j->machine->cpu_count; k++)
+        if (j->machine->cpus[k])
+            memset(j->machine->cpus[k]->jumps, 0, sizeof j->machine->cpus[k]->jumps);
+}
+
+static void use_slice(struct jit *j, unsigned slice)
+{
+    size_t from = SHARED_CODE + slice * j->slice_size;
+    j->slice = slice;
+    j->area = (struct code_area){ j->write + from, j->write + from + j->slice_size, skew(j) };
+}
+
+/* With all other vCPUs outside: begins the next slice. */
+static void next_slice(struct cpu *cpu, void *arg)
+{
+    struct jit *j = arg;
+    pthread_mutex_lock(&j->lock);
+    unsigned slice = (j->slice + 1) % SLICES;
+    if (j->slices[slice]) {
+        for (struct unit *u = j->slices[slice], *next; u; u = next) {
+            next = u->slice_next;
+            evict_unit(j, u);
+        }
+        j->slices[slice] = NULL;
+        forget_jumps(j);
+        j->stats.evictions++;
+        __atomic_fetch_add(&j->epoch, 1, __ATOMIC_SEQ_CST);
+        if (!anybody_in_handler(j))
+            g_ptr_array_set_size(j->limbo, 0);
+    }
+    use_slice(j, slice);
+    pthread_mutex_unlock(&j->lock);
+}
+
+static bool has_room(struct jit *j)
+{
+    return (size_t)(j->area.end - j->area.at) >= UNIT_CODE_MAX;
+}
+
+static void make_room(struct jit *j, struct cpu *cpu)
+{
+    pthread_mutex_lock(&j->lock);
+    bool room = has_room(j);
+    pthread_mutex_unlock(&j->lock);
+    if (room)
+        return;
+    if (cpu->host && cpu->host->exclusive)
+        cpu->host->exclusive(cpu, next_slice, j);
+    else
+        next_slice(cpu, j);
+}
+
+uint64_t jit_epoch(const struct jit *j)
+{
+    return __atomic_load_n(&j->epoch, __ATOMIC_RELAXED);
+}
+
+/* --- Translation ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void set_extent(const struct source *s, struct unit *u)
+{
+    u->first = s->insns[0].off;
+    for (unsigned k = 0; k < s->count; k++) {
+        const struct guest_insn *g = &s->insns[k];
+        u->last = (uint16_t)(g->off + MAX(g->i.len, 1) - 1);
+        u->granules |= granules(g->off, u->last);
+    }
+}
+
+static void count(struct jit *j, const struct unit *u, int64_t started)
+{
+    const struct source *s = &j->source;
+    j->stats.units++;
+    j->stats.insns += s->count;
+    j->stats.code_bytes += (uint64_t)(u->end - u->code);
+    for (unsigned k = 0; k < s->count; k++)
+        j->stats.fallback_insns += !s->insns[k].native;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    j->stats.translate_ns += (uint64_t)(now.tv_sec * INT64_C(1000000000) + now.tv_nsec - started);
+}
+
+/* With the lock held: translates what lies at `host`, if nothing has been written there since the page was watched. */
+static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8_t *host, const uint32_t *gen_at,
+                                     uint32_t gen, const uint8_t *watch)
+{
+    struct source *s = &j->source;
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    s->backend = j->backend;
+    s->cpu = cpu;
+    s->page = page_key(host);
+    s->start = (uint16_t)(host - s->page);
+    s->key = jit_key(cpu);
+    s->precise = j->options.precise;
+    if (!has_room(j) || !source_read(s))
+        return NULL;
+    if (__atomic_load_n(gen_at, __ATOMIC_SEQ_CST) != gen || !(__atomic_load_n(watch, __ATOMIC_SEQ_CST) & DIRTY_CODE))
+        return NULL;
+    struct unit *u = g_new0(struct unit, 1);
+    u->host = host;
+    u->key = s->key;
+    set_extent(s, u);
+    backend_translate(j->backend, s, u, &j->area);
+    insert(j, u);
+    count(j, u, start.tv_sec * INT64_C(1000000000) + start.tv_nsec);
+    return u;
+}
+
+/* NULL: not now, or never. */
+static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, const uint8_t *host)
+{
+    const struct flat_range *r = flat_view_find(cpu->view, phys);
+    struct ram_block *ram = r ? r->region->ram : NULL;
+    if (!ram)
+        return NULL;
+    make_room(j, cpu);
+    uint32_t gen, *gen_at = block_watch_page(cpu, phys, host, &gen);
+    uint64_t page = flat_range_ram_offset(r, phys) >> PAGE_BITS;
+    pthread_mutex_lock(&j->lock);
+    ram->code_opaque = j;
+    ram->code_written = code_written;
+    struct unit *u = find(j, host, jit_key(cpu)); /* another vCPU may have been faster */
+    if (!u)
+        u = translate_locked(j, cpu, host, gen_at, gen, &ram->watch[page]);
+    pthread_mutex_unlock(&j->lock);
+    return u;
+}
+
+/* --- Lookup ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static struct jump_entry *jump_slot(struct cpu *cpu, uint64_t pc)
+{
+    return &cpu->jumps[(uint32_t)((uint32_t)pc * JUMP_HASH) >> (32 - JUMP_BITS)];
+}
+
+/* Does all that the unit was made from lie within the code segment? */
+static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned at)
+{
+    if (cpu->mode_key & MODE_FLAT)
+        return true;
+    return cpu->rip >= at - u->first && cpu->rip + (u->last - at) <= cpu->seg[SEG_CS].limit;
+}
+
+static struct unit *find_unit(struct jit *j, struct cpu *cpu, bool may_translate)
+{
+    uint64_t phys, pc = cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    const uint8_t *page = cpu_code_page(cpu, pc, &phys);
+    if (!page)
+        return NULL;
+    const uint8_t *host = page + (pc & ~PAGE_MASK);
+    pthread_mutex_lock(&j->lock);
+    struct unit *u = find(j, host, jit_key(cpu));
+    pthread_mutex_unlock(&j->lock);
+    if (!u && may_translate)
+        u = translate(j, cpu, phys, host);
+    return u && within_segment(cpu, u, pc & ~PAGE_MASK) ? u : NULL;
+}
+
+const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
+{
+    struct jump_entry *e = jump_slot(cpu, cpu->rip);
+    if (G_UNLIKELY(cpu->stale_jump)) {
+        cpu->stale_jump = false;
+        e->context = 0;
+    }
+    if (G_LIKELY(e->pc == cpu->rip && e->context == cpu->jump_context))
+        return e->code;
+    struct unit *u = find_unit(j, cpu, may_translate);
+    if (!u)
+        return NULL;
+    if (cpu->mode_key & MODE_FLAT)
+        *e = (struct jump_entry){ .pc = cpu->rip, .context = cpu->jump_context, .code = u->indirect };
+    return u->indirect;
+}
+
+/* The jump by which generated code was left gets its target, if there is one by now. cpu->rip is there. */
+void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l)
+{
+    uint64_t epoch = jit_epoch(j);
+    if (cpu_due_events(cpu))
+        return;
+    pthread_mutex_lock(&j->lock);
+    const uint8_t *target = (const uint8_t *)page_key(l->from->host) + l->target;
+    struct unit *to = l->from->dead || epoch != j->epoch ? NULL : find(j, target, l->from->key);
+    if (to && !l->to)
+        link_set(j, l, to);
+    pthread_mutex_unlock(&j->lock);
+}
+
+/* --- Life ---------------------------------------------------------------------------------------------------------------------------------------- */
+
+void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code)
+{
+    backend_run(j->backend, cpu, code);
+}
+
+void jit_enter_thread(struct jit *j, struct cpu *cpu)
+{
+    cpu->jit = j;
+    backend_enter_thread(cpu);
+}
+
+static bool map_code(struct jit *j, GError **err)
+{
+    int fd = memfd_create("trapeze-code", MFD_CLOEXEC);
+    j->write = j->exec = MAP_FAILED;
+    if (fd >= 0 && ftruncate(fd, (off_t)j->size) == 0) {
+        j->write = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        j->exec = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    }
+    int e = errno;
+    if (fd >= 0)
+        close(fd);
+    if (j->write != MAP_FAILED && j->exec != MAP_FAILED)
+        return true;
+    g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(e), "no memory for generated code on this host: %s",
+                g_strerror(e));
+    return false;
+}
+
+static void unmap_code(struct jit *j)
+{
+    if (j->write != MAP_FAILED)
+        munmap(j->write, j->size);
+    if (j->exec != MAP_FAILED)
+        munmap(j->exec, j->size);
+}
+
+struct jit *jit_new(struct machine *m, const struct jit_options *o, GError **err)
+{
+    struct jit *j = g_new0(struct jit, 1);
+    j->machine = m;
+    j->options = *o;
+    j->size = MAX(o->size, SHARED_CODE + SLICES * 2 * (size_t)UNIT_CODE_MAX) & PAGE_MASK;
+    j->slice_size = ((j->size - SHARED_CODE) / SLICES) & ~(size_t)15;
+    if (!map_code(j, err)) {
+        unmap_code(j);
+        g_free(j);
+        return NULL;
+    }
+    pthread_mutex_init(&j->lock, NULL);
+    j->pages = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    j->limbo = g_ptr_array_new_with_free_func(unit_free);
+    struct code_area shared = { j->write, j->write + SHARED_CODE, skew(j) };
+    j->backend = backend_new(&shared);
+    g_assert(shared.at <= shared.end);
+    use_slice(j, 0);
+    return j;
+}
+
+void jit_free(struct jit *j)
+{
+    for (unsigned k = 0; k < SLICES; k++)
+        for (struct unit *u = j->slices[k], *next; u; u = next) {
+            next = u->slice_next;
+            unit_free(u);
+        }
+    g_ptr_array_free(j->limbo, TRUE);
+    g_hash_table_destroy(j->pages);
+    backend_free(j->backend);
+    unmap_code(j);
+    pthread_mutex_destroy(&j->lock);
+    g_free(j);
+}
+
+void jit_get_stats(struct jit *j, struct jit_stats *s)
+{
+    pthread_mutex_lock(&j->lock);
+    *s = j->stats;
+    pthread_mutex_unlock(&j->lock);
+}

@@ -1,0 +1,189 @@
+/*
+ * Guest code to be translated: decoding along all ways that stay in the page, and liveness of flags.
+ *
+ * Nothing here is host-specific. The page may be written by others meanwhile: the caller compares its write counter afterwards.
+ */
+#include "cpu/block.h"
+#include "cpu/ops.h"
+#include "hw/core/memory.h"
+#include "hw/core/ram_access.h"
+#include "tcg/unit.h"
+
+#define INSN_MAX 15
+
+/* --- Decoding ------------------------------------------------------------------------------------------------------------ */
+
+struct walk_list {
+    uint16_t off[UNIT_INSNS * 2];
+    unsigned count;
+};
+
+/* Direct near jumps whose target is simply the next RIP plus a displacement, as seen from the page. */
+static bool is_direct(const struct source *s, const struct insn *i)
+{
+    if (insn_row(i)->end != END_JUMP)
+        return false;
+    unsigned size = s->cpu->code_size;
+    return size == 3 || (i->osize == size && (size == 2 || s->key & KEY_ALIGNED));
+}
+
+static bool is_call(const struct insn *i)
+{
+    const struct op *op = insn_row(i)->op;
+    return op == &op_call_rel || op == &op_call_near;
+}
+
+static bool is_unconditional(const struct insn *i)
+{
+    const struct insn_row *row = insn_row(i);
+    return row->op == &op_jmp_rel || (row->end == END_INDIRECT && !is_call(i));
+}
+
+static void set_flow(struct source *s, struct guest_insn *g)
+{
+    g->target = -1;
+    g->falls = !g->raises && !is_unconditional(&g->i);
+    if (g->raises || !is_direct(s, &g->i))
+        return;
+    int64_t target = (int64_t)g->i.end + g->i.disp;
+    if (target >= 0 && target < (int64_t)PAGE_SIZE)
+        g->target = (int16_t)target;
+}
+
+/* False: it is not whole within the page. */
+static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
+{
+    uint8_t bytes[INSN_MAX];
+    unsigned avail = MIN(INSN_MAX, (unsigned)PAGE_SIZE - off);
+    struct decode_mode mode = { .code_size = s->cpu->code_size, .stack32 = s->key & MODE_STACK32,
+                                .protected_mode = s->key & MODE_PROT };
+    ram_copy(bytes, s->page + off, avail);
+    *g = (struct guest_insn){ .off = (uint16_t)off };
+    enum decode_result r = decode_insn(bytes, avail, mode, &g->i);
+    if (r == DECODE_MORE)
+        return false;
+    g->raises = r != DECODE_OK;
+    if (g->raises)
+        block_set_raiser(&g->i, r);
+    else
+        g->i.fn = block_handler(s->cpu, &g->i);
+    g->i.end = (uint16_t)(off + g->i.len);
+    if (!g->raises && g->i.base == R_RIP)
+        g->i.disp += g->i.end;
+    set_flow(s, g);
+    return true;
+}
+
+/* Follows the code from `off` until it ends, or meets what is decoded already. */
+static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], struct walk_list *todo)
+{
+    while (off < PAGE_SIZE && s->at[off] < 0 && s->count < UNIT_INSNS) {
+        struct guest_insn *g = &s->insns[s->count];
+        if (!decode_at(s, off, g))
+            return;
+        for (unsigned k = off; k < g->i.end; k++)
+            if (taken[k])
+                return; /* it overlaps with another reading of these bytes: that way is left for another unit */
+        memset(taken + off, 1, g->i.len);
+        s->at[off] = (int16_t)s->count++;
+        if (g->target >= 0 && !is_call(&g->i) && todo->count < G_N_ELEMENTS(todo->off))
+            todo->off[todo->count++] = (uint16_t)g->target;
+        if (!g->falls)
+            return;
+        off = g->i.end;
+    }
+}
+
+static int compare_offsets(const void *a, const void *b)
+{
+    return (int)((const struct guest_insn *)a)->off - (int)((const struct guest_insn *)b)->off;
+}
+
+static void sort(struct source *s)
+{
+    qsort(s->insns, s->count, sizeof s->insns[0], compare_offsets);
+    for (unsigned k = 0; k < s->count; k++)
+        s->at[s->insns[k].off] = (int16_t)k;
+}
+
+static void mark_leaders(struct source *s)
+{
+    for (unsigned k = 0; k < s->count; k++) {
+        struct guest_insn *g = &s->insns[k];
+        if (g->target < 0 || s->at[g->target] < 0 || is_call(&g->i))
+            continue;
+        struct guest_insn *t = &s->insns[s->at[g->target]];
+        t->leader = true;
+        t->loop |= t->off <= g->off;
+    }
+}
+
+/* --- Liveness ----------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Which flags an instruction reads, and which it surely writes. A handler may raise and so shows all flags; so does every way
+ * out of the unit. A template that may fault shows them only when flags are to be precise.
+ */
+static void flags_of(const struct source *s, const struct guest_insn *g, uint16_t *reads, uint16_t *writes)
+{
+    *reads = FLAGS_ARITH;
+    *writes = 0;
+    if (g->raises)
+        return;
+    const struct insn_row *row = insn_row(&g->i);
+    if (row->end == END_JUMP && g->native && !is_call(&g->i)) {
+        *reads = row->flags_read & FLAGS_ARITH;
+        return; /* ways out are added by their successors */
+    }
+    if (!g->native || row->end != END_NONE)
+        return;
+    *reads = row->flags_read & FLAGS_ARITH;
+    *writes = row->flags_written & FLAGS_ARITH;
+    if (s->precise && !block_insn_is_pure(&g->i))
+        *reads = FLAGS_ARITH;
+}
+
+static uint16_t live_at(const struct source *s, int off)
+{
+    return off >= 0 && off < (int)PAGE_SIZE && s->at[off] >= 0 ? s->insns[s->at[off]].live : FLAGS_ARITH;
+}
+
+static bool liveness_pass(struct source *s)
+{
+    bool changed = false;
+    for (unsigned k = s->count; k-- > 0;) {
+        struct guest_insn *g = &s->insns[k];
+        uint16_t reads, writes, out = 0;
+        flags_of(s, g, &reads, &writes);
+        if (g->falls)
+            out |= live_at(s, g->i.end);
+        if (!g->raises && insn_row(&g->i)->end == END_JUMP)
+            out |= is_call(&g->i) ? FLAGS_ARITH : live_at(s, g->target);
+        uint16_t live = (uint16_t)((out & ~writes) | reads);
+        if (s->precise && (g->loop || g->off == s->start))
+            live = FLAGS_ARITH; /* an interrupt may show them */
+        changed |= live != g->live;
+        g->live_out = out;
+        g->live = live;
+    }
+    return changed;
+}
+
+bool source_read(struct source *s)
+{
+    uint8_t taken[4096] = { 0 };
+    struct walk_list todo = { .off = { s->start }, .count = 1 };
+    memset(s->at, 0xff, sizeof s->at);
+    s->count = 0;
+    for (unsigned k = 0; k < todo.count; k++)
+        decode_run(s, todo.off[k], taken, &todo);
+    if (s->at[s->start] < 0)
+        return false;
+    sort(s);
+    mark_leaders(s);
+    for (unsigned k = 0; k < s->count; k++)
+        s->insns[k].native = !s->insns[k].raises && backend_has(s, &s->insns[k].i);
+    while (liveness_pass(s))
+        continue;
+    return true;
+}

@@ -1,0 +1,113 @@
+/*
+ * Units of translated code, and the guest code they are made from. Internal to tcg/.
+ */
+#ifndef TCG_UNIT_H
+#define TCG_UNIT_H
+
+#include "tcg/tcg.h"
+
+#define UNIT_INSNS 192  /* most instructions in a unit */
+
+/*
+ * Key of a translation: cpu->mode_key in the lower half, and more that the code depends on.
+ */
+#define KEY_FLAT_DATA (1u << 16)  /* ES, SS and DS are flat and writable (outside 64-bit mode) */
+#define KEY_XM (1u << 17)         /* some SIMD floating-point exception is unmasked: handlers do the arithmetic */
+#define KEY_ALIGNED (1u << 18)    /* CS base is page aligned */
+
+struct backend;
+struct unit;
+
+/* A direct jump out of a unit to a place in the same page; patched to go there once that is translated. */
+struct link {
+    struct unit *from, *to;
+    struct link *next;      /* in to->incoming */
+    uint8_t *patch;         /* displacement of the jump, writable view */
+    const uint8_t *stub;    /* where it goes while there is no target */
+    uint16_t target;        /* page offset */
+    bool saved;             /* flags are in cpu->arith: goes to `entry_saved` */
+};
+
+struct unit {
+    const uint8_t *host;    /* host address of the first guest byte */
+    uint32_t key;
+    uint16_t first, last;   /* page offsets of the first and last byte it was made from */
+    bool dead;
+    uint64_t granules;      /* of 64 bytes in its page, a bit each, that it was made from */
+    uint8_t *patch, *patch_saved; /* at the entries, writable view: jumps to `retired` when the unit dies */
+    const uint8_t *entry;   /* for direct jumps: flags in place */
+    const uint8_t *entry_saved; /* flags in cpu->arith */
+    const uint8_t *indirect;/* for all others: RIP in RAX, flags in cpu->arith */
+    const uint8_t *retired, *retired_saved; /* leave for a lookup */
+    const uint8_t *code, *end;
+    struct unit *next;      /* in its hash chain */
+    struct unit *page_next; /* on its page */
+    struct unit *slice_next;
+    struct link *links;
+    unsigned link_count;
+    struct link *incoming;
+    struct insn *insns;     /* those that generated code hands to handlers */
+};
+
+/* --- Guest code under translation ---------------------------------------------------------------------------------------- */
+
+struct guest_insn {
+    struct insn i;      /* i.end: page offset of the next instruction; i.fn: its handler */
+    uint16_t off;       /* page offset */
+    uint16_t live;      /* arithmetic flags that may be read before they are written again, before this instruction */
+    uint16_t live_out;  /* and behind it */
+    bool leader;        /* some jump within the unit leads here */
+    bool loop;          /* a backward one */
+    bool native;        /* the back end has a template; else the handler is called */
+    bool falls;         /* execution may go on with the next one */
+    bool raises;        /* no instruction: the handler raises */
+    int16_t target;     /* page offset of a direct jump's target if it lies in the page, or -1 */
+};
+
+struct source {
+    const struct backend *backend;
+    struct cpu *cpu;
+    const uint8_t *page; /* host address of the page */
+    uint16_t start;      /* page offset of the entry */
+    uint32_t key;
+    bool precise;
+    unsigned count;
+    struct guest_insn insns[UNIT_INSNS]; /* sorted by offset */
+    int16_t at[4096];    /* index of the instruction at each page offset, or -1 */
+};
+
+/* Decodes what can be reached from s->start within the page and finds out which flags live. False: nothing to translate. */
+bool source_read(struct source *s);
+
+/* --- Back end (tcg/<host>/) ---------------------------------------------------------------------------------------------- */
+
+struct code_area {
+    uint8_t *at, *end;  /* writable view: room for the unit */
+    ptrdiff_t skew;     /* executable minus writable */
+};
+/* Bytes that a unit needs at most. */
+#define UNIT_CODE_MAX (UNIT_INSNS * 320u + 4096)
+
+/* Writes the code that all units share; advances area->at. NULL: this processor cannot. */
+struct backend *backend_new(struct code_area *area);
+void backend_free(struct backend *b);
+/* Is there a template for it in this mode? */
+bool backend_has(const struct source *s, const struct insn *i);
+/* Translates; fills in what belongs to code in *u. */
+void backend_translate(struct backend *b, const struct source *s, struct unit *u, struct code_area *area);
+void backend_run(struct backend *b, struct cpu *cpu, const void *code);
+void backend_enter_thread(struct cpu *cpu);
+/* Any thread, while others run the code: makes a jump go to `target`, or an entry lead to u->retired. */
+void backend_patch_link(const struct link *l, const uint8_t *target, ptrdiff_t skew);
+void backend_retire(const struct unit *u, ptrdiff_t skew);
+
+/* --- C side of generated code (run.c) ------------------------------------------------------------------------------------- */
+
+uint32_t jit_key(const struct cpu *cpu);
+uint64_t jit_epoch(const struct jit *j);
+void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code);
+void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l);
+/* Calls the handler of an instruction. True: generated code is to be left. */
+bool jit_call_handler(struct cpu *cpu, const struct insn *i);
+
+#endif

@@ -1,0 +1,318 @@
+/*
+ * The x86-64 back end: which instructions have a template, and the walk over a unit's instructions that emits them.
+ *
+ * A guest instruction may use a template only if the host's processor has it, too.
+ */
+#include "cpu/ops.h"
+#include "tcg/x86_64/entry.h"
+
+#include <asm/prctl.h>
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* --- What may be translated ------------------------------------------------------------------------------------------------ */
+
+static bool host_has(unsigned feature)
+{
+    static const struct { uint32_t leaf, subleaf; uint8_t reg, bit; } where[] = {
+#define FEATURE(id, name, leaf, subleaf, reg, bit) [FEAT_##id] = { leaf, subleaf, reg, bit },
+#include "cpu/features.def"
+#undef FEATURE
+    };
+    uint32_t r[4];
+    if (feature == FEAT_NONE)
+        return true;
+    return __get_cpuid_count(where[feature].leaf, where[feature].subleaf, &r[CPUID_EAX], &r[CPUID_EBX], &r[CPUID_ECX],
+                             &r[CPUID_EDX]) &&
+           r[where[feature].reg] >> where[feature].bit & 1;
+}
+
+static bool has_memory(const struct source *s, const struct insn *i)
+{
+    if (i->disp != (int32_t)i->disp && (i->base != R_ZERO || i->index != R_ZERO))
+        return false;
+    if (s->cpu->code_size == 3)
+        return true;
+    return s->key & KEY_FLAT_DATA && (i->seg == SEG_DS || i->seg == SEG_ES || i->seg == SEG_SS);
+}
+
+static bool writes_high_byte(const struct insn *i)
+{
+    if (i->osize != 0)
+        return false;
+    const struct insn_row *row = insn_row(i);
+    unsigned method = operand_info[row->operands[0]].method;
+    bool both = row->op == &op_xchg || row->op == &op_xadd;
+    if (!(i->flags & INSN_MEM) && i->rm & R_HIGH_BYTE && (method == METHOD_E || method == METHOD_Z || both))
+        return true;
+    return i->reg & R_HIGH_BYTE && (method == METHOD_G || both);
+}
+
+static bool has_stack(const struct source *s, const struct insn *i)
+{
+    const struct op *op = insn_row(i)->op;
+    if (op == &op_pop && i->rm == R_RSP)
+        return false;
+    if (s->cpu->code_size == 3)
+        return i->osize == 3;
+    return s->cpu->code_size == 2 && s->cpu->stack_size == 2 && s->key & KEY_FLAT_DATA && i->osize == 2 &&
+           !(op == &op_push && i->flags & INSN_MEM) && op != &op_call_near;
+}
+
+/* Without a flat code segment only what stays in the page can do without looking at its limit. */
+static bool has_jump(const struct source *s, const struct insn *i)
+{
+    if (s->cpu->code_size == 3)
+        return true;
+    if (i->osize != s->cpu->code_size)
+        return false;
+    int64_t target = (int64_t)i->end + i->disp;
+    return s->key & MODE_FLAT ||
+           (target >= 0 && target < (int64_t)PAGE_SIZE && (i->osize > 1 || s->key & KEY_ALIGNED));
+}
+
+static bool uses_arithmetic(const struct insn_row *row)
+{
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned type = operand_info[row->operands[k]].type;
+        if (type == TYPE_ps || type == TYPE_pd || type == TYPE_ss || type == TYPE_sd)
+            return true;
+    }
+    return false;
+}
+
+bool backend_has(const struct source *s, const struct insn *i)
+{
+    const struct insn_row *row = insn_row(i);
+    const struct gen_template *t = &s->backend->templates[i->row];
+    if (!t->fn || i->fn != insn_handler(i, false))
+        return false;
+    if (i->flags & INSN_MEM ? t->needs & GEN_REG || !has_memory(s, i) : t->needs & GEN_MEM)
+        return false;
+    if (row->op == &op_lea && i->disp != (int32_t)i->disp)
+        return false;
+    if (t->needs & GEN_NO_HIGH_DST && writes_high_byte(i))
+        return false;
+    if (t->needs & GEN_64 && i->osize < 2)
+        return false;
+    if (t->needs & GEN_STACK && !has_stack(s, i))
+        return false;
+    if (t->needs & GEN_NEAR && !(s->key & MODE_FLAT && i->osize == s->cpu->code_size))
+        return false;
+    if (row->end == END_JUMP && row->op != &op_call_rel && !has_jump(s, i))
+        return false;
+    return !(t->needs & GEN_VECTOR && s->key & KEY_XM && uses_arithmetic(row));
+}
+
+/* --- Walking over a unit ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Leaves if somebody wants the vCPU's attention. Flags stay where they are if they live: then the test goes by RCX alone. Longer
+ * than a jump, so that it can be patched into one.
+ */
+static void emit_poll(struct gen *g, const struct guest_insn *at)
+{
+    struct emit *e = &g->e;
+    struct cold *c = gen_cold(g, at->live ? COLD_LEAVE_FLAGS : COLD_LEAVE);
+    c->off = at->off;
+    if (at->live) {
+        emit_load(e, 2, H_RCX, STATE(poll));
+        struct fixup ok = emit_jcc8(e, 0xe3);
+        c->from[c->from_count++] = emit_jmp(e);
+        emit_bind8(e, ok);
+    } else {
+        struct enc cmp = { .opcode = 0x83, .imm_size = 1 };
+        emit_mem(e, &cmp, ALU_CMP, STATE(poll));
+        c->from[c->from_count++] = emit_jcc(e, CC_NZ);
+    }
+}
+
+static void align_to(struct emit *e, unsigned bytes)
+{
+    emit_nop(e, (unsigned)(-(uintptr_t)e->at & (bytes - 1)));
+}
+
+/* The ways in, right before the code of the first instruction. */
+static void emit_entries(struct gen *g, const struct guest_insn *at)
+{
+    struct emit *e = &g->e;
+    struct unit *u = g->u;
+    align_to(e, 16);
+    u->indirect = emit_here(e);
+    emit_lea(e, 3, H_RAX, hmem_base(H_RAX, -(int32_t)at->off));
+    emit_store(e, 3, H_RAX, STATE(rip));
+    align_to(e, 8);
+    u->patch_saved = e->at;
+    u->entry_saved = emit_here(e);
+    g->flags_here = false;
+    if (at->live)
+        gen_flags_load(g);
+    else
+        emit_nop(e, 5);
+    align_to(e, 8);
+    u->patch = e->at;
+    u->entry = emit_here(e);
+}
+
+/* What the entries of a dead unit lead to. */
+static const uint8_t *emit_retired(struct gen *g, unsigned off, const uint8_t *leave)
+{
+    const uint8_t *at = emit_here(&g->e);
+    struct enc set = { .opcode = 0xc6, .imm_size = 1, .imm = 1 };
+    emit_mem(&g->e, &set, 0, STATE(stale_jump));
+    gen_rip(g, (int32_t)off);
+    emit_jmp_to(&g->e, leave);
+    return at;
+}
+
+/* Where jumps come in: flags in place if they live, nothing known of vector registers. */
+static void begin_block(struct gen *g, const struct guest_insn *at, bool entry)
+{
+    if (entry)
+        emit_entries(g, at);
+    g->label[at - g->s->insns] = g->e.at;
+    g->flags_here = true;
+    g->flags_saved = false;
+    g->vectors = false;
+    if (entry || at->loop)
+        emit_poll(g, at);
+}
+
+static void emit_insn(struct gen *g, const struct guest_insn *at)
+{
+    const struct gen_template *t = &g->b->templates[at->i.row];
+    g->g = at;
+    g->slow = -1;
+    if (at->native)
+        t->fn(g, &at->i, t->arg);
+    else
+        gen_call_handler(g);
+    if (g->slow >= 0)
+        g->cold[g->slow].back = g->e.at;
+}
+
+/* Behind instruction k, when n is the next to be emitted (or none). */
+static void emit_fall_through(struct gen *g, const struct guest_insn *at, const struct guest_insn *next, bool entry)
+{
+    if (!at->falls)
+        return;
+    if (!next || next->off != at->i.end || entry)
+        gen_goto(g, at->i.end);
+    else if (next->leader && next->live)
+        gen_flags_load(g);
+}
+
+static void bind_forward(struct gen *g)
+{
+    for (unsigned k = 0; k < g->forward_count; k++)
+        emit_bind_to(&g->e, g->forward[k].f, g->label[g->forward[k].to] + g->e.skew);
+}
+
+/* From the entry to the last instruction, then those before the entry. */
+static void emit_all(struct gen *g)
+{
+    const struct source *s = g->s;
+    unsigned entry = (unsigned)s->at[s->start];
+    for (unsigned n = 0; n < s->count; n++) {
+        unsigned k = (entry + n) % s->count;
+        const struct guest_insn *at = &s->insns[k];
+        const struct guest_insn *next = k + 1 < s->count ? at + 1 : NULL;
+        if (k == entry || at->leader || n == 0 || k == 0)
+            begin_block(g, at, k == entry);
+        else
+            g->label[k] = g->e.at;
+        emit_insn(g, at);
+        emit_fall_through(g, at, next, k + 1 == entry);
+    }
+}
+
+void backend_translate(struct backend *b, const struct source *s, struct unit *u, struct code_area *area)
+{
+    struct gen *g = b->gen;
+    *g = (struct gen){ .e = { area->at, area->skew }, .b = b, .s = s, .u = u };
+    u->code = emit_here(&g->e);
+    u->links = g_new(struct link, s->count * 2);
+    u->insns = g_new(struct insn, s->count);
+    for (unsigned k = 0; k < s->count; k++)
+        u->insns[k] = s->insns[k].i;
+    emit_all(g);
+    bind_forward(g);
+    u->retired = emit_retired(g, s->start, b->leave_flags);
+    u->retired_saved = emit_retired(g, s->start, b->leave);
+    gen_cold_code(g);
+    g_assert(g->e.at <= area->end);
+    u->end = emit_here(&g->e);
+    area->at = g->e.at;
+}
+
+/* --- Patching ------------------------------------------------------------------------------------------------------------------- */
+
+/* Within 8 aligned bytes, in one store: others run this code. */
+static void patch_bytes(uint8_t *at, const void *bytes, unsigned count)
+{
+    uint64_t word, *aligned = (uint64_t *)((uintptr_t)at & ~(uintptr_t)7);
+    word = __atomic_load_n(aligned, __ATOMIC_RELAXED);
+    memcpy((uint8_t *)&word + (at - (uint8_t *)aligned), bytes, count);
+    __atomic_store_n(aligned, word, __ATOMIC_RELEASE);
+}
+
+void backend_patch_link(const struct link *l, const uint8_t *target, ptrdiff_t skew)
+{
+    int32_t rel = (int32_t)(target - (l->patch + 4 + skew));
+    patch_bytes(l->patch, &rel, sizeof rel);
+}
+
+static void patch_jump(uint8_t *at, const uint8_t *target, ptrdiff_t skew)
+{
+    int32_t rel = (int32_t)(target - (at + 5 + skew));
+    uint8_t jump[5] = { 0xe9 };
+    memcpy(jump + 1, &rel, sizeof rel);
+    patch_bytes(at, jump, sizeof jump);
+}
+
+void backend_retire(const struct unit *u, ptrdiff_t skew)
+{
+    patch_jump(u->patch, u->retired, skew);
+    patch_jump(u->patch_saved, u->retired_saved, skew);
+}
+
+/* --- Life ------------------------------------------------------------------------------------------------------------------------- */
+
+struct backend *backend_new(struct code_area *area)
+{
+    struct backend *b = g_new0(struct backend, 1);
+    b->has_avx = __builtin_cpu_supports("avx");
+    b->has_bmi2 = __builtin_cpu_supports("bmi2");
+    b->templates = g_new0(struct gen_template, insn_row_count);
+    b->gen = g_new(struct gen, 1);
+    gen_templates_integer(b->templates);
+    gen_templates_flow(b->templates);
+    gen_templates_vector(b->templates);
+    for (unsigned k = 0; k < insn_row_count; k++)
+        if (!host_has(insn_rows[k].feature) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx))
+            b->templates[k].fn = NULL;
+    struct emit e = { area->at, area->skew };
+    entry_emit(b, &e);
+    area->at = e.at;
+    return b;
+}
+
+void backend_free(struct backend *b)
+{
+    g_free(b->templates);
+    g_free(b->gen);
+    g_free(b);
+}
+
+void backend_enter_thread(struct cpu *cpu)
+{
+    cpu->self = cpu;
+    cpu->host_mxcsr = 0x1f80;
+    syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
+}
+
+void backend_run(struct backend *b, struct cpu *cpu, const void *code)
+{
+    ((void (*)(struct cpu *, const void *))(uintptr_t)b->enter)(cpu, code);
+}

@@ -1,0 +1,221 @@
+/*
+ * The code that all units share: entry and exit, calls of handlers, vector registers, the way through the jump cache.
+ *
+ * Called from generated code, RSP is 8 modulo 16 here; generated code itself keeps it at 0 modulo 16, since each guest call
+ * takes two words. Leaving means to forget the shadow stack.
+ */
+#include "tcg/x86_64/gen.h"
+#include "tcg/x86_64/entry.h"
+
+static const uint8_t callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
+
+/* Which never is a canonical address: no guest return address is like it. */
+#define NO_RETURN UINT64_C(0x8000000000000001)
+#define SHADOW_BYTES (64u << 10)
+
+
+static void store_registers(struct emit *e)
+{
+    for (unsigned k = 0; k < 16; k++)
+        if (gen_host[k] != H_NONE)
+            emit_store(e, 3, (unsigned)gen_host[k], gen_reg_mem(k));
+}
+
+static void load_registers(struct emit *e)
+{
+    for (unsigned k = 0; k < 16; k++)
+        if (gen_host[k] != H_NONE)
+            emit_load(e, 3, (unsigned)gen_host[k], gen_reg_mem(k));
+    emit_load(e, 3, H_TLB, STATE(tlb));
+}
+
+static void load_flags(struct emit *e)
+{
+    emit_extend_mem(e, false, 1, 2, H_RAX, STATE(arith));
+    emit_alu_imm(e, ALU_ADD, 0, H_RAX, 127);
+    emit8(e, 0x9e); /* SAHF */
+}
+
+static void store_flags(struct emit *e)
+{
+    emit8(e, 0x9f); /* LAHF */
+    struct enc seto = { .opcode = 0x90, .map = EMAP_0F };
+    emit_reg(e, &seto, 0, H_RAX);
+    emit_store(e, 1, H_RAX, STATE(arith));
+}
+
+/* --- Vector registers ------------------------------------------------------------------------------------------------------- */
+
+static void move_vectors(const struct backend *b, struct emit *e, bool store)
+{
+    struct enc c = { .opcode = store ? 0x11 : 0x10, .map = EMAP_0F, .vex = b->has_avx, .l = b->has_avx };
+    for (unsigned k = 0; k < 16; k++)
+        emit_mem(e, &c, k, gen_state(offsetof(struct cpu, v) + k * sizeof(union vec)));
+}
+
+static void set_loaded(struct emit *e, bool loaded)
+{
+    struct enc c = { .opcode = 0xc6, .imm_size = 1, .imm = loaded };
+    emit_mem(e, &c, 0, STATE(vectors_loaded));
+}
+
+static void mxcsr(struct emit *e, bool store, struct hmem m)
+{
+    struct enc c = { .opcode = 0xae, .map = EMAP_0F };
+    emit_mem(e, &c, store ? 3 : 2, m);
+}
+
+static void emit_load_vectors(const struct backend *b, struct emit *e)
+{
+    move_vectors(b, e, false);
+    mxcsr(e, false, STATE(mxcsr));
+    set_loaded(e, true);
+}
+
+/* If they are loaded; RCX is used, flags are lost. */
+static void emit_save_vectors(const struct backend *b, struct emit *e)
+{
+    struct enc cmp = { .opcode = 0x80, .imm_size = 1 };
+    emit_mem(e, &cmp, ALU_CMP, STATE(vectors_loaded));
+    struct fixup none = emit_jcc(e, CC_Z);
+    move_vectors(b, e, true);
+    mxcsr(e, true, STATE(mxcsr));
+    mxcsr(e, false, STATE(host_mxcsr));
+    if (b->has_avx) { /* VZEROUPPER: the host's own SSE code must not pay for upper halves */
+        emit8(e, 0xc5);
+        emit8(e, 0xf8);
+        emit8(e, 0x77);
+    }
+    set_loaded(e, false);
+    emit_bind(e, none);
+}
+
+/* --- In and out ---------------------------------------------------------------------------------------------------------------- */
+
+/* void enter(struct cpu *cpu, const void *code) */
+static void emit_enter(struct emit *e)
+{
+    for (unsigned k = 0; k < sizeof callee_saved; k++)
+        emit_push(e, callee_saved[k]);
+    emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8); /* now 0 modulo 16 */
+    emit_store(e, 3, H_RSP, STATE(host_stack_exit));
+    emit_mov(e, H_RCX, H_RSI);
+    emit_mov_imm(e, H_RAX, NO_RETURN);
+    emit_push(e, H_RAX);
+    emit_push(e, H_RAX);
+    emit_store(e, 3, H_RSP, STATE(host_stack));
+    emit_lea(e, 3, H_RAX, hmem_base(H_RSP, -(int32_t)SHADOW_BYTES));
+    emit_store(e, 3, H_RAX, STATE(host_stack_low));
+    load_registers(e);
+    emit_load(e, 3, H_RAX, STATE(rip));
+    struct enc jmp = { .opcode = 0xff };
+    emit_reg(e, &jmp, 4, H_RCX);
+}
+
+/* With everything in struct cpu but vector registers. */
+static void emit_exit(const struct backend *b, struct emit *e)
+{
+    emit_save_vectors(b, e);
+    emit_load(e, 3, H_RSP, STATE(host_stack_exit));
+    emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
+    for (unsigned k = sizeof callee_saved; k-- > 0;)
+        emit_pop(e, callee_saved[k]);
+    emit_ret(e);
+}
+
+/* RAX: RIP, or the link. */
+static const uint8_t *emit_leave(const struct backend *b, struct emit *e, struct hmem to, bool flags)
+{
+    const uint8_t *at = emit_here(e);
+    emit_store(e, 3, H_RAX, to);
+    if (flags)
+        store_flags(e);
+    store_registers(e);
+    emit_exit(b, e);
+    return at;
+}
+
+/* RAX: struct insn. */
+static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e, bool vectors)
+{
+    const uint8_t *at = emit_here(e);
+    store_registers(e);
+    emit_mov(e, H_RSI, H_RAX);
+    emit_save_vectors(b, e);
+    emit_load(e, 3, H_RDI, STATE(self));
+    emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
+    emit_mov_imm(e, H_RAX, (uintptr_t)jit_call_handler);
+    struct enc call = { .opcode = 0xff };
+    emit_reg(e, &call, 2, H_RAX);
+    emit_op_reg(e, 0x85, 0, H_RAX, H_RAX);
+    struct fixup leave = emit_jcc(e, CC_NZ);
+    emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
+    load_registers(e);
+    if (vectors)
+        emit_load_vectors(b, e);
+    load_flags(e);
+    emit_ret(e);
+    emit_bind(e, leave);
+    emit_exit(b, e);
+    return at;
+}
+
+/* RAX: RIP. */
+static const uint8_t *emit_jump(const struct backend *b, struct emit *e)
+{
+    const uint8_t *at = emit_here(e);
+    struct fixup miss[2];
+    gen_probe(e, miss);
+    struct enc jmp = { .opcode = 0xff };
+    emit_mem(e, &jmp, 4, (struct hmem){ .base = H_RCX, .index = H_NONE, .gs = true,
+                                        .disp = (int32_t)(offsetof(struct cpu, jumps) + offsetof(struct jump_entry, code)) });
+    emit_bind(e, miss[0]);
+    emit_bind(e, miss[1]);
+    emit_jmp_to(e, b->leave);
+    return at;
+}
+
+static const uint8_t *emit_lookup(struct emit *e)
+{
+    const uint8_t *at = emit_here(e);
+    struct fixup miss[2];
+    gen_probe(e, miss);
+    emit_load(e, 3, H_RCX, (struct hmem){ .base = H_RCX, .index = H_NONE, .gs = true,
+                                          .disp = (int32_t)(offsetof(struct cpu, jumps) + offsetof(struct jump_entry, code)) });
+    emit_ret(e);
+    emit_bind(e, miss[0]);
+    emit_bind(e, miss[1]);
+    emit_op_reg(e, 0x31, 2, H_RCX, H_RCX);
+    emit_ret(e);
+    return at;
+}
+
+static void align(struct emit *e)
+{
+    emit_nop(e, (unsigned)(-(uintptr_t)e->at & 15));
+}
+
+void entry_emit(struct backend *b, struct emit *e)
+{
+    b->enter = emit_here(e);
+    emit_enter(e);
+    align(e);
+    b->load_vectors = emit_here(e);
+    emit_load_vectors(b, e);
+    emit_ret(e);
+    align(e);
+    b->leave = emit_leave(b, e, STATE(rip), false);
+    align(e);
+    b->leave_flags = emit_leave(b, e, STATE(rip), true);
+    align(e);
+    b->leave_link = emit_leave(b, e, STATE(jit_link), true);
+    align(e);
+    b->call_handler = emit_call_handler(b, e, false);
+    align(e);
+    b->call_handler_vectors = emit_call_handler(b, e, true);
+    align(e);
+    b->jump = emit_jump(b, e);
+    align(e);
+    b->lookup = emit_lookup(e);
+    align(e);
+}

@@ -1,0 +1,11 @@
+/*
+ * The code that all units share.
+ */
+#ifndef TCG_X86_64_ENTRY_H
+#define TCG_X86_64_ENTRY_H
+
+#include "tcg/x86_64/gen.h"
+
+void entry_emit(struct backend *b, struct emit *e);
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * What all templates use: where flags and operands are, the memory path, and pieces of code away from the straight way.
+ *
+ * The memory path is the software TLB's check of cpu/tlb.h: entry by address bits 12 to 21, (address - tag) compared with the
+ * last offset at which `bytes` fit into the page, so that pages' ends are caught, too. Whatever it does not let pass goes to the
+ * interpreter's handler of the whole instruction.
+ */
+#include "tcg/x86_64/gen.h"
+
+const int8_t gen_host[16] = {
+    [R_RAX] = GUEST_RAX, [R_RCX] = GUEST_RCX, [R_RDX] = H_RDX, [R_RBX] = H_RBX,
+    [R_RSP] = GUEST_RSP, [R_RBP] = H_RBP, [R_RSI] = H_RSI, [R_RDI] = H_RDI,
+    [R_R8] = H_R8, [R_R9] = H_NONE, [R_R10] = H_NONE, [R_R11] = H_NONE,
+    [R_R12] = H_R12, [R_R13] = H_R13, [R_R14] = H_NONE, [R_R15] = H_NONE,
+};
+
+/* --- Flags ----------------------------------------------------------------------------------------------------------------- */
+
+static void save_flags(struct gen *g)
+{
+    static const uint8_t lahf_seto_al[] = { 0x9f, 0x0f, 0x90, 0xc0 };
+    memcpy(g->e.at, lahf_seto_al, sizeof lahf_seto_al);
+    g->e.at += sizeof lahf_seto_al;
+    emit_store(&g->e, 1, H_RAX, STATE(arith));
+    g->flags_saved = true;
+}
+
+void gen_flags_clobber(struct gen *g)
+{
+    if (g->g->live && g->flags_here && !g->flags_saved)
+        save_flags(g);
+    g->flags_here = false;
+    g->flags_saved = true; /* or nobody will look */
+}
+
+void gen_flags_save(struct gen *g)
+{
+    if (!g->flags_saved)
+        save_flags(g);
+}
+
+void gen_flags_load(struct gen *g)
+{
+    if (g->flags_here)
+        return;
+    emit_extend_mem(&g->e, false, 1, 2, H_RAX, STATE(arith));
+    emit_alu_imm(&g->e, ALU_ADD, 0, H_RAX, 127);
+    emit8(&g->e, 0x9e); /* SAHF */
+    g->flags_here = true;
+}
+
+void gen_flags_keep(struct gen *g, unsigned written, unsigned read)
+{
+    if ((g->g->live_out & FLAGS_ARITH & ~written) || read & FLAGS_ARITH)
+        gen_flags_load(g);
+}
+
+/* --- Cold code ---------------------------------------------------------------------------------------------------------------- */
+
+struct cold *gen_cold(struct gen *g, enum cold_kind kind)
+{
+    g_assert(g->cold_count < G_N_ELEMENTS(g->cold));
+    struct cold *c = &g->cold[g->cold_count++];
+    *c = (struct cold){ .kind = kind, .vectors = g->vectors };
+    return c;
+}
+
+void gen_slow_if(struct gen *g, enum emit_cond cc)
+{
+    if (g->slow < 0) {
+        struct cold *c = gen_cold(g, COLD_HANDLER);
+        c->insn = &g->u->insns[g->g - g->s->insns];
+        g->slow = (int)(c - g->cold);
+    }
+    struct cold *c = &g->cold[g->slow];
+    g_assert(c->from_count < G_N_ELEMENTS(c->from));
+    c->from[c->from_count++] = emit_jcc(&g->e, cc);
+}
+
+void gen_vectors(struct gen *g)
+{
+    if (g->vectors)
+        return;
+    gen_flags_clobber(g);
+    struct enc cmp = { .opcode = 0x80, .imm_size = 1 };
+    emit_mem(&g->e, &cmp, ALU_CMP, STATE(vectors_loaded));
+    struct cold *c = gen_cold(g, COLD_VECTORS);
+    c->from[c->from_count++] = emit_jcc(&g->e, CC_Z);
+    c->back = g->e.at;
+    g->vectors = true;
+}
+
+/* --- Registers ------------------------------------------------------------------------------------------------------------------ */
+
+unsigned gen_src(struct gen *g, unsigned guest, unsigned size, unsigned scratch)
+{
+    bool high = size == 0 && guest & R_HIGH_BYTE;
+    int host = gen_host[high ? guest & 3 : guest];
+    if (!high && host != H_NONE)
+        return (unsigned)host;
+    if (high) { /* AH..BH are pinned */
+        emit_op_reg(&g->e, 0x8b, 2, scratch, (unsigned)host);
+        struct enc movzx = { .opcode = 0xb6, .map = EMAP_0F };
+        emit_reg(&g->e, &movzx, scratch, scratch | 4); /* AH or CH */
+    } else {
+        emit_load(&g->e, 3, scratch, gen_reg_mem(guest));
+    }
+    return scratch;
+}
+
+unsigned gen_dst(struct gen *g, unsigned guest, unsigned scratch, bool load)
+{
+    int host = gen_host[guest];
+    if (host != H_NONE)
+        return (unsigned)host;
+    if (load)
+        emit_load(&g->e, 3, scratch, gen_reg_mem(guest));
+    return scratch;
+}
+
+void gen_dst_end(struct gen *g, unsigned guest, unsigned host)
+{
+    if (gen_host[guest] == H_NONE)
+        emit_store(&g->e, 3, host, gen_reg_mem(guest));
+}
+
+/* --- Memory ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Base or index into a host register that LEA can use: pinned, or loaded into `scratch`. */
+static int address_part(struct gen *g, unsigned guest, unsigned scratch)
+{
+    if (guest == R_ZERO)
+        return H_NONE;
+    if (guest == R_RIP) {
+        emit_load(&g->e, 3, scratch, STATE(rip));
+        return (int)scratch;
+    }
+    if (gen_host[guest] != H_NONE)
+        return gen_host[guest];
+    emit_load(&g->e, 3, scratch, gen_reg_mem(guest));
+    return (int)scratch;
+}
+
+/* Offset of the operand, as LEA gives it, into R9. */
+static void address_to_r9(struct gen *g, const struct insn *i)
+{
+    int base = address_part(g, i->base, H_R9);
+    int index = address_part(g, i->index, H_RCX);
+    if (base == H_NONE && index == H_NONE) {
+        emit_mov_imm(&g->e, H_R9, i->asize == 3 ? (uint64_t)i->disp : (uint32_t)i->disp);
+    } else {
+        struct hmem m = { .base = (int8_t)base, .index = (int8_t)index, .scale = i->scale, .disp = (int32_t)i->disp };
+        emit_lea(&g->e, i->asize == 3 ? 3 : 2, H_R9, m);
+    }
+    if (i->asize == 1)
+        emit_extend_reg(&g->e, false, 1, 2, H_R9, H_R9);
+}
+
+/* The host's address of the linear address in R9: R9 + RCX; `reg` holds the address, too, if it is not R9. */
+static void tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write)
+{
+    struct emit *e = &g->e;
+    if (g->b->has_bmi2) {
+        struct enc rorx = { .opcode = 0xf0, .map = EMAP_0F3A, .prefix = 0xf2, .vex = true, .w = true, .imm = 7,
+                            .imm_size = 1 };
+        emit_reg(e, &rorx, H_RCX, reg);
+    } else {
+        emit_mov(e, H_RCX, reg);
+        emit_shift_imm(e, 5, 3, H_RCX, 7);
+    }
+    emit_alu_imm(e, ALU_AND, 2, H_RCX, (TLB_SIZE - 1) << 5);
+    if (reg != H_RAX)
+        emit_mov(e, H_RAX, reg);
+    size_t tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
+    emit_op_mem(e, 0x2b, 3, H_RAX, hmem_index(H_TLB, H_RCX, 0, (int32_t)tag));
+    emit_alu_imm(e, ALU_CMP, 3, H_RAX, (int32_t)(PAGE_SIZE - bytes));
+    gen_slow_if(g, CC_NBE);
+    emit_load(e, 3, H_RCX, hmem_index(H_TLB, H_RCX, 0, offsetof(struct tlb_entry, addend)));
+}
+
+_Static_assert(sizeof(struct tlb_entry) == 32, "the check shifts by 12 - 5");
+
+/* Base and displacement only, base in a register: the access itself can add them up. */
+static bool is_simple(const struct insn *i)
+{
+    return i->asize == 3 && i->index == R_ZERO && i->base < R_ZERO && gen_host[i->base] != H_NONE && i->seg != SEG_FS &&
+           i->seg != SEG_GS;
+}
+
+struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align)
+{
+    struct emit *e = &g->e;
+    gen_flags_clobber(g);
+    if (is_simple(i) && !align) {
+        unsigned base = (unsigned)gen_host[i->base];
+        if (i->disp)
+            emit_lea(e, 3, H_RAX, hmem_base((int)base, (int32_t)i->disp));
+        else
+            emit_mov(e, H_RAX, base);
+        tlb_check(g, H_RAX, bytes, write);
+        return hmem_index((int)base, H_RCX, 0, (int32_t)i->disp);
+    }
+    address_to_r9(g, i);
+    if (g->s->cpu->code_size == 3 && (i->seg == SEG_FS || i->seg == SEG_GS))
+        emit_op_mem(e, 0x03, 3, H_R9, gen_state(offsetof(struct cpu, seg) + i->seg * sizeof(struct segment) +
+                                                offsetof(struct segment, base)));
+    if (align) {
+        struct enc test = { .opcode = 0xf6, .imm_size = 1, .imm = align - 1, .byte_rm = true };
+        emit_reg(e, &test, 0, H_R9);
+        gen_slow_if(g, CC_NZ);
+    }
+    tlb_check(g, H_R9, bytes, write);
+    return hmem_index(H_R9, H_RCX, 0, 0);
+}
+
+struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write)
+{
+    struct insn at = { .base = R_RSP, .index = R_ZERO, .disp = disp, .asize = g->s->cpu->stack_size, .seg = SEG_SS };
+    return gen_mem(g, &at, bytes, write, 0);
+}
+
+struct hmem gen_mem_r9(struct gen *g, struct hmem m)
+{
+    emit_lea(&g->e, 3, H_R9, m);
+    return hmem_base(H_R9, 0);
+}

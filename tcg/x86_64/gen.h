@@ -1,0 +1,170 @@
+/*
+ * Templates: one guest instruction into x86-64 code. Internal to tcg/x86_64/.
+ *
+ * Registers of generated code:
+ *   GS base   struct cpu
+ *   RSP       shadow stack: for each guest call its return address and, below, the host's
+ *   R14       cpu->tlb
+ *   RAX, RCX, R9  scratch; every template may use them
+ *   the others hold 11 of the guest's registers (gen_host); guest R9, R10, R11, R14, R15 stay in struct cpu
+ *   XMM, YMM  the guest's while cpu->vectors_loaded; MXCSR likewise
+ *   DF is clear
+ */
+#ifndef TCG_X86_64_GEN_H
+#define TCG_X86_64_GEN_H
+
+#include "tcg/unit.h"
+#include "tcg/x86_64/emit.h"
+
+#include <stddef.h>
+
+#define H_TLB H_R14
+#define GUEST_RAX H_R10
+#define GUEST_RCX H_R11
+#define GUEST_RSP H_R15
+
+/* Where a guest register lives, or H_NONE: in struct cpu. */
+extern const int8_t gen_host[16];
+
+struct gen;
+typedef void gen_fn(struct gen *g, const struct insn *i, unsigned arg);
+struct gen_template {
+    gen_fn *fn; /* NULL: none */
+    uint8_t arg;
+    uint8_t needs; /* GEN_* */
+};
+
+/* Code that all units share, made once. Executable addresses. */
+struct backend {
+    const uint8_t *enter;
+    const uint8_t *call_handler;         /* RAX: struct insn; flags in cpu->arith; comes back with flags in both places */
+    const uint8_t *call_handler_vectors; /* the same, and vector registers are loaded when it comes back */
+    const uint8_t *load_vectors;         /* keeps all but flags */
+    const uint8_t *leave;                /* RAX: RIP; flags in cpu->arith */
+    const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
+    const uint8_t *leave_link;           /* RAX: struct link; flags in place */
+    const uint8_t *jump;                 /* RAX: RIP; flags in cpu->arith: goes there, or leaves */
+    const uint8_t *lookup;               /* RAX: RIP, kept; RCX: its code, or 0; R9 is used */
+    bool has_avx, has_bmi2;
+    struct gen_template *templates;      /* by row */
+    struct gen *gen;                     /* for the translation under way */
+};
+
+enum cold_kind {
+    COLD_HANDLER,     /* the whole instruction by its handler, then back */
+    COLD_LEAVE,       /* leave at page offset `off`, flags in cpu->arith */
+    COLD_LEAVE_FLAGS, /* the same, flags in place */
+    COLD_VECTORS,     /* load vector registers, then back */
+    COLD_LINK,        /* not yet linked */
+    COLD_FAR,         /* direct jump to another page, flags in place */
+    COLD_RETURN,      /* the shadow stack does not know this return address (RAX) */
+};
+
+/* A piece of code away from the straight way. */
+struct cold {
+    enum cold_kind kind;
+    struct fixup from[6];
+    unsigned from_count;
+    const uint8_t *back; /* writable view */
+    const struct insn *insn;
+    struct link *link;
+    int32_t off;
+    bool vectors;
+};
+
+struct gen {
+    struct emit e;
+    struct backend *b;
+    const struct source *s;
+    struct unit *u;
+    const struct guest_insn *g; /* under way */
+    bool flags_here;  /* the host's flags are the guest's */
+    bool flags_saved; /* cpu->arith is */
+    bool vectors;     /* cpu->vectors_loaded is known to be set */
+    int slow;         /* index of the COLD_HANDLER of the instruction under way, or -1 */
+    uint8_t *label[UNIT_INSNS]; /* of each instruction emitted, writable view; NULL: not yet */
+    struct { struct fixup f; uint16_t to; } forward[UNIT_INSNS * 2]; /* jumps to instructions not yet emitted */
+    unsigned forward_count;
+    struct cold cold[UNIT_INSNS * 3];
+    unsigned cold_count;
+};
+
+/* Guest's properties that a template asks for; checked once for each instruction. */
+#define GEN_STACK 1u   /* stack of the width of RSP or ESP, flat */
+#define GEN_NEAR 2u    /* flat code, near transfers of full width */
+#define GEN_REG 4u     /* register operand only */
+#define GEN_VECTOR 8u  /* vector registers */
+#define GEN_MEM 16u    /* memory operand only */
+#define GEN_64 32u     /* operand size of 32 or 64 bits only */
+#define GEN_NO_HIGH_DST 64u /* the destination must not be AH..BH */
+
+/* Fills the table of templates for the rows of one family. */
+void gen_templates_integer(struct gen_template *t);
+void gen_templates_flow(struct gen_template *t);
+void gen_templates_vector(struct gen_template *t);
+
+/* --- State (gen.c) ------------------------------------------------------------------------------------------------------- */
+
+static inline struct hmem gen_state(size_t offset)
+{
+    return (struct hmem){ .base = H_NONE, .index = H_NONE, .gs = true, .disp = (int32_t)offset };
+}
+#define STATE(field) gen_state(offsetof(struct cpu, field))
+static inline struct hmem gen_reg_mem(unsigned guest)
+{
+    return gen_state(offsetof(struct cpu, r) + guest * 8u);
+}
+
+/* The host's flags are about to be destroyed: saves them if they still matter to what follows, the instruction under way included. */
+void gen_flags_clobber(struct gen *g);
+/* Brings them into place; RAX is used. */
+void gen_flags_load(struct gen *g);
+/* For a way out: into cpu->arith if they are not there. */
+void gen_flags_save(struct gen *g);
+/* Before an operation that leaves some live flags alone or reads some: into place if need be. RAX is used. */
+void gen_flags_keep(struct gen *g, unsigned written, unsigned read);
+/* Behind an instruction that has written flags in place. */
+static inline void gen_flags_written(struct gen *g)
+{
+    g->flags_here = true;
+    g->flags_saved = false;
+}
+void gen_vectors(struct gen *g);
+
+struct cold *gen_cold(struct gen *g, enum cold_kind kind);
+/* A conditional jump to the handler of the instruction under way. */
+void gen_slow_if(struct gen *g, enum emit_cond cc);
+
+/* --- Operands ---------------------------------------------------------------------------------------------------------------- */
+
+/* Host register with the value of a guest register in its low part; loaded into `scratch` (RAX or RCX) if need be. */
+unsigned gen_src(struct gen *g, unsigned guest, unsigned size, unsigned scratch);
+/* Host register to be changed: with its old value if `load`; then gen_dst_end with the same arguments. */
+unsigned gen_dst(struct gen *g, unsigned guest, unsigned scratch, bool load);
+void gen_dst_end(struct gen *g, unsigned guest, unsigned host);
+/*
+ * Address of `bytes` of guest memory, checked; in RCX and either R9 or a guest register. RAX is free afterwards. Flags are in
+ * cpu->arith if they matter. `align`: 0, or the boundary that it must lie on.
+ */
+struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align);
+struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write);
+/* The same address in R9 alone: RCX is free. */
+struct hmem gen_mem_r9(struct gen *g, struct hmem m);
+static inline struct hmem gen_rm_mem(struct gen *g, const struct insn *i, bool write)
+{
+    return gen_mem(g, i, 1u << i->osize, write, 0);
+}
+
+/* --- Flow (gen_flow.c) --------------------------------------------------------------------------------------------------------- */
+
+/* Goes on at a page offset: within the unit, by a link, or to another page. Flags are where they are. */
+void gen_goto(struct gen *g, int32_t off);
+/* RAX = RIP of a page offset. Keeps flags. */
+void gen_rip(struct gen *g, int32_t off);
+/* Calls the handler in line. */
+void gen_call_handler(struct gen *g);
+void gen_cold_code(struct gen *g);
+/* Compares RAX with what the jump cache has: RCX is the entry's offset, R9 is used. `miss` gets the jumps for no match. */
+void gen_probe(struct emit *e, struct fixup miss[2]);
+
+#endif

@@ -1,0 +1,438 @@
+/*
+ * Templates for the stack, near transfers and what follows from them: links, the jump cache, the shadow stack of calls.
+ *
+ * A guest call leaves its return address on the shadow stack, beside the host's own: a guest return that finds it there returns
+ * by the host's RET, which the host's processor predicts. One that doesn't asks the jump cache. Direct jumps within the page are
+ * patched once their target is translated; those to other pages ask the jump cache, too.
+ */
+#include "cpu/ops.h"
+#include "tcg/x86_64/gen.h"
+
+/* --- Jump cache ------------------------------------------------------------------------------------------------------------ */
+
+static struct hmem jump_field(size_t offset)
+{
+    return (struct hmem){ .base = H_RCX, .index = H_NONE, .gs = true, .disp = (int32_t)(offsetof(struct cpu, jumps) + offset) };
+}
+
+_Static_assert(sizeof(struct jump_entry) == 32, "the probe shifts by 5");
+
+void gen_probe(struct emit *e, struct fixup miss[2])
+{
+    struct enc imul = { .opcode = 0x69, .imm_size = 4, .imm = (int32_t)JUMP_HASH };
+    emit_reg(e, &imul, H_RCX, H_RAX);
+    emit_shift_imm(e, 5, 2, H_RCX, 32 - JUMP_BITS);
+    emit_shift_imm(e, 4, 2, H_RCX, 5);
+    emit_load(e, 3, H_R9, STATE(jump_context));
+    emit_op_mem(e, 0x3b, 3, H_RAX, jump_field(offsetof(struct jump_entry, pc)));
+    miss[0] = emit_jcc(e, CC_NZ);
+    emit_op_mem(e, 0x3b, 3, H_R9, jump_field(offsetof(struct jump_entry, context)));
+    miss[1] = emit_jcc(e, CC_NZ);
+}
+
+/* As gen_probe; without a match the instruction's handler does it all, faults included. */
+static void probe_or_handler(struct gen *g)
+{
+    struct emit *e = &g->e;
+    struct enc imul = { .opcode = 0x69, .imm_size = 4, .imm = (int32_t)JUMP_HASH };
+    emit_reg(e, &imul, H_RCX, H_RAX);
+    emit_shift_imm(e, 5, 2, H_RCX, 32 - JUMP_BITS);
+    emit_shift_imm(e, 4, 2, H_RCX, 5);
+    emit_load(e, 3, H_R9, STATE(jump_context));
+    emit_op_mem(e, 0x3b, 3, H_RAX, jump_field(offsetof(struct jump_entry, pc)));
+    gen_slow_if(g, CC_NZ);
+    emit_op_mem(e, 0x3b, 3, H_R9, jump_field(offsetof(struct jump_entry, context)));
+    gen_slow_if(g, CC_NZ);
+}
+
+static void emit_indirect(struct emit *e, unsigned digit, struct hmem m)
+{
+    struct enc c = { .opcode = 0xff };
+    emit_mem(e, &c, digit, m);
+}
+
+/* --- Ways on --------------------------------------------------------------------------------------------------------------------- */
+
+void gen_rip(struct gen *g, int32_t off)
+{
+    emit_load(&g->e, 3, H_RAX, STATE(rip));
+    emit_lea(&g->e, g->s->cpu->code_size == 3 ? 3 : 2, H_RAX, hmem_base(H_RAX, off));
+}
+
+/* A link to a place in the page, by a jump whose displacement has just been emitted. */
+static void add_link(struct gen *g, struct fixup f, int32_t off, bool saved)
+{
+    struct link *l = &g->u->links[g->u->link_count++];
+    *l = (struct link){ .from = g->u, .patch = f.at, .target = (uint16_t)off, .saved = saved };
+    struct cold *c = gen_cold(g, COLD_LINK);
+    c->link = l;
+    c->from[c->from_count++] = f;
+}
+
+static bool in_page(int32_t off)
+{
+    return off >= 0 && off < (int32_t)PAGE_SIZE;
+}
+
+/* Links go by the page alone: the code segment must have no say. */
+static bool may_link(const struct gen *g, int32_t off)
+{
+    return in_page(off) && g->s->key & MODE_FLAT;
+}
+
+static int inside(const struct gen *g, int32_t off)
+{
+    return in_page(off) ? g->s->at[off] : -1;
+}
+
+static void add_forward(struct gen *g, struct fixup f, unsigned to)
+{
+    g_assert(g->forward_count < G_N_ELEMENTS(g->forward));
+    g->forward[g->forward_count].f = f;
+    g->forward[g->forward_count++].to = (uint16_t)to;
+}
+
+static void jump_inside(struct gen *g, struct fixup f, unsigned to)
+{
+    if (g->label[to])
+        emit_bind_to(&g->e, f, g->label[to] + g->e.skew);
+    else
+        add_forward(g, f, to);
+}
+
+void gen_goto(struct gen *g, int32_t off)
+{
+    int to = inside(g, off);
+    if (to >= 0) {
+        if (g->s->insns[to].live)
+            gen_flags_load(g);
+        jump_inside(g, emit_jmp(&g->e), (unsigned)to);
+    } else if (may_link(g, off)) {
+        gen_flags_load(g);
+        emit_align_jump(&g->e, 1);
+        add_link(g, emit_jmp(&g->e), off, false);
+    } else {
+        gen_flags_save(g);
+        gen_rip(g, off);
+        emit_jmp_to(&g->e, g->s->key & MODE_FLAT ? g->b->jump : g->b->leave);
+    }
+}
+
+/* Flags are in place. */
+static void goto_if(struct gen *g, enum emit_cond cc, int32_t off)
+{
+    int to = inside(g, off);
+    if (to >= 0) {
+        jump_inside(g, emit_jcc(&g->e, cc), (unsigned)to);
+    } else if (may_link(g, off)) {
+        emit_align_jump(&g->e, 2);
+        add_link(g, emit_jcc(&g->e, cc), off, false);
+    } else {
+        struct cold *c = gen_cold(g, COLD_FAR);
+        c->off = off;
+        c->from[c->from_count++] = emit_jcc(&g->e, cc);
+    }
+}
+
+void gen_call_handler(struct gen *g)
+{
+    gen_flags_clobber(g);
+    emit_mov_imm(&g->e, H_RAX, (uintptr_t)&g->u->insns[g->g - g->s->insns]);
+    emit_call_to(&g->e, g->b->call_handler);
+    g->flags_here = g->flags_saved = true;
+    g->vectors = false;
+}
+
+/* --- Jumps -------------------------------------------------------------------------------------------------------------------------- */
+
+static int32_t branch_target(const struct insn *i)
+{
+    return (int32_t)(i->end + i->disp);
+}
+
+static void gen_jcc(struct gen *g, const struct insn *i, unsigned cc)
+{
+    gen_flags_load(g);
+    goto_if(g, cc, branch_target(i));
+}
+
+static void gen_jmp_rel(struct gen *g, const struct insn *i, unsigned arg)
+{
+    gen_goto(g, branch_target(i));
+}
+
+/* The counter, by address size, into RCX. */
+static void counter_to_rcx(struct gen *g, const struct insn *i)
+{
+    if (i->asize == 1)
+        emit_extend_reg(&g->e, false, 1, 2, H_RCX, GUEST_RCX);
+    else
+        emit_op_reg(&g->e, 0x8b, i->asize, H_RCX, GUEST_RCX);
+}
+
+/* A jump around the way to the target must leave flags as they are noted for those who come after. */
+static void goto_around(struct gen *g, int32_t off)
+{
+    bool here = g->flags_here, saved = g->flags_saved;
+    gen_goto(g, off);
+    g->flags_here = here;
+    g->flags_saved = saved;
+}
+
+static void gen_jrcxz(struct gen *g, const struct insn *i, unsigned arg)
+{
+    gen_flags_load(g);
+    counter_to_rcx(g, i);
+    struct fixup taken = emit_jcc8(&g->e, 0xe3);
+    struct fixup out = emit_jcc8(&g->e, 0xeb);
+    emit_bind8(&g->e, taken);
+    goto_around(g, branch_target(i));
+    emit_bind8(&g->e, out);
+}
+
+static void gen_loop(struct gen *g, const struct insn *i, unsigned arg)
+{
+    gen_flags_load(g);
+    emit_lea(&g->e, i->asize, GUEST_RCX, hmem_base(GUEST_RCX, -1));
+    counter_to_rcx(g, i);
+    struct fixup out = emit_jcc8(&g->e, 0xe3);
+    goto_around(g, branch_target(i));
+    emit_bind8(&g->e, out);
+}
+
+static void gen_jmp_near(struct gen *g, const struct insn *i, unsigned arg)
+{
+    if (i->flags & INSN_MEM)
+        emit_load(&g->e, i->osize, H_RAX, gen_rm_mem(g, i, false));
+    else
+        emit_op_reg(&g->e, 0x8b, i->osize, H_RAX, gen_src(g, i->rm, i->osize, H_RAX));
+    gen_flags_clobber(g);
+    probe_or_handler(g);
+    emit_indirect(&g->e, 4, jump_field(offsetof(struct jump_entry, code)));
+}
+
+/* --- Calls ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* RSP of the guest moves by `bytes`. */
+static void move_sp(struct gen *g, int32_t bytes)
+{
+    emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, bytes));
+}
+
+/* The guest's return address onto both stacks; a shadow stack that is full begins anew. */
+static void push_return(struct gen *g, const struct insn *i)
+{
+    struct emit *e = &g->e;
+    struct hmem m = gen_stack(g, -(1 << i->osize), 1u << i->osize, true);
+    gen_rip(g, i->end);
+    emit_store(e, i->osize, H_RAX, m);
+    move_sp(g, -(1 << i->osize));
+    emit_op_mem(e, 0x3b, 3, H_RSP, STATE(host_stack_low));
+    struct fixup room = emit_jcc8(e, 0x70 | CC_NB);
+    emit_load(e, 3, H_RSP, STATE(host_stack));
+    emit_bind8(e, room);
+    emit_push(e, H_RAX);
+}
+
+/* Where a call comes back: RAX is the RIP here. */
+static void after_call(struct gen *g, const struct insn *i)
+{
+    struct emit *e = &g->e;
+    emit_lea(e, 3, H_RSP, hmem_base(H_RSP, 8));
+    emit_lea(e, 3, H_RAX, hmem_base(H_RAX, -(int32_t)i->end));
+    emit_store(e, 3, H_RAX, STATE(rip));
+    g->flags_here = false;
+    g->flags_saved = true;
+    g->vectors = false;
+}
+
+static void gen_call_rel(struct gen *g, const struct insn *i, unsigned arg)
+{
+    struct emit *e = &g->e;
+    int32_t target = branch_target(i);
+    push_return(g, i);
+    if (may_link(g, target)) {
+        emit_align_jump(e, 1);
+        add_link(g, emit_call(e), target, true);
+    } else {
+        gen_rip(g, target);
+        emit_call_to(e, g->b->jump);
+    }
+    after_call(g, i);
+}
+
+static void gen_call_near(struct gen *g, const struct insn *i, unsigned arg)
+{
+    struct emit *e = &g->e;
+    if (i->flags & INSN_MEM)
+        emit_load(e, 3, H_RAX, gen_rm_mem(g, i, false));
+    else
+        emit_mov(e, H_RAX, gen_src(g, i->rm, 3, H_RAX));
+    gen_flags_clobber(g);
+    probe_or_handler(g);
+    emit_load(e, 3, H_R9, jump_field(offsetof(struct jump_entry, code)));
+    emit_store(e, 3, H_RAX, STATE(jump_target));
+    push_return(g, i);
+    emit_load(e, 3, H_RAX, STATE(jump_target));
+    struct enc call = { .opcode = 0xff };
+    emit_reg(e, &call, 2, H_R9);
+    after_call(g, i);
+}
+
+static void gen_ret(struct gen *g, const struct insn *i, unsigned arg)
+{
+    struct emit *e = &g->e;
+    int32_t bytes = (1 << i->osize) + (arg ? (uint16_t)i->imm : 0);
+    emit_load(e, i->osize, H_RAX, gen_stack(g, 0, 1u << i->osize, false));
+    emit_op_mem(e, 0x3b, 3, H_RAX, hmem_base(H_RSP, 8));
+    struct cold *c = gen_cold(g, COLD_RETURN);
+    c->from[c->from_count++] = emit_jcc(e, CC_NZ);
+    c->insn = &g->u->insns[g->g - g->s->insns];
+    c->off = bytes;
+    move_sp(g, bytes);
+    emit_ret(e);
+}
+
+/* --- Stack ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void gen_push(struct gen *g, const struct insn *i, unsigned arg)
+{
+    int32_t bytes = 1 << i->osize;
+    if (i->flags & INSN_MEM) {
+        emit_load(&g->e, i->osize, H_R9, gen_rm_mem(g, i, false));
+        emit_store(&g->e, i->osize, H_R9, gen_stack(g, -bytes, (unsigned)bytes, true));
+    } else {
+        struct hmem m = gen_stack(g, -bytes, (unsigned)bytes, true);
+        emit_store(&g->e, i->osize, gen_src(g, i->rm, i->osize, H_RAX), m);
+    }
+    move_sp(g, -bytes);
+}
+
+static void gen_push_imm(struct gen *g, const struct insn *i, unsigned arg)
+{
+    int32_t bytes = 1 << i->osize;
+    struct enc c = { .opcode = 0xc7, .w = i->osize == 3, .imm = (int64_t)i->imm, .imm_size = 4 };
+    emit_mem(&g->e, &c, 0, gen_stack(g, -bytes, (unsigned)bytes, true));
+    move_sp(g, -bytes);
+}
+
+static void gen_pop(struct gen *g, const struct insn *i, unsigned arg)
+{
+    int32_t bytes = 1 << i->osize;
+    struct hmem m = gen_stack(g, 0, (unsigned)bytes, false);
+    unsigned d = gen_dst(g, i->rm, H_RAX, false);
+    emit_load(&g->e, i->osize, d, m);
+    gen_dst_end(g, i->rm, d);
+    move_sp(g, bytes);
+}
+
+static void gen_leave(struct gen *g, const struct insn *i, unsigned arg)
+{
+    struct insn at = { .base = R_RBP, .index = R_ZERO, .asize = g->s->cpu->stack_size, .seg = SEG_SS };
+    int32_t bytes = 1 << i->osize;
+    emit_load(&g->e, i->osize, H_RAX, gen_mem(g, &at, (unsigned)bytes, false, 0));
+    emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(H_RBP, bytes));
+    emit_op_reg(&g->e, 0x8b, i->osize, H_RBP, H_RAX);
+}
+
+/* --- Cold code --------------------------------------------------------------------------------------------------------------------------- */
+
+static void cold_handler(struct gen *g, const struct cold *c)
+{
+    emit_mov_imm(&g->e, H_RAX, (uintptr_t)c->insn);
+    emit_call_to(&g->e, c->vectors ? g->b->call_handler_vectors : g->b->call_handler);
+}
+
+static void cold_return(struct gen *g, const struct cold *c)
+{
+    struct emit *e = &g->e;
+    emit_call_to(e, g->b->lookup);
+    emit_op_reg(e, 0x85, 3, H_RCX, H_RCX);
+    struct fixup miss = emit_jcc8(e, 0x70 | CC_Z);
+    move_sp(g, c->off);
+    emit_load(e, 3, H_RSP, STATE(host_stack));
+    struct enc jmp = { .opcode = 0xff };
+    emit_reg(e, &jmp, 4, H_RCX);
+    emit_bind8(e, miss);
+    cold_handler(g, c);
+}
+
+static void emit_cold(struct gen *g, struct cold *c)
+{
+    struct emit *e = &g->e;
+    for (unsigned k = 0; k < c->from_count; k++)
+        emit_bind(e, c->from[k]);
+    switch (c->kind) {
+    case COLD_HANDLER:
+        cold_handler(g, c);
+        break;
+    case COLD_VECTORS:
+        emit_call_to(e, g->b->load_vectors);
+        break;
+    case COLD_LEAVE:
+    case COLD_LEAVE_FLAGS:
+        gen_rip(g, c->off);
+        emit_jmp_to(e, c->kind == COLD_LEAVE ? g->b->leave : g->b->leave_flags);
+        return;
+    case COLD_LINK:
+        c->link->stub = emit_here(e);
+        if (c->link->saved) { /* the flags are in memory, and the host's mean nothing */
+            g->flags_here = false;
+            gen_flags_load(g);
+        }
+        emit_mov_imm(e, H_RAX, (uintptr_t)c->link);
+        emit_jmp_to(e, g->b->leave_link);
+        return;
+    case COLD_FAR:
+        g->flags_saved = false;
+        gen_flags_save(g);
+        gen_rip(g, c->off);
+        emit_jmp_to(e, g->s->key & MODE_FLAT ? g->b->jump : g->b->leave);
+        return;
+    case COLD_RETURN:
+        cold_return(g, c);
+        return;
+    }
+    emit_jmp_to(e, c->back + e->skew);
+}
+
+void gen_cold_code(struct gen *g)
+{
+    for (unsigned k = 0; k < g->cold_count; k++)
+        emit_cold(g, &g->cold[k]);
+}
+
+/* --- The table ------------------------------------------------------------------------------------------------------------------------------- */
+
+struct entry {
+    const struct op *op;
+    gen_fn *fn;
+    uint8_t arg, needs;
+};
+
+#define JCC(cc, code) { &op_j##cc, gen_jcc, code, 0 }
+
+static const struct entry table[] = {
+    JCC(o, 0), JCC(no, 1), JCC(b, 2), JCC(nb, 3), JCC(z, 4), JCC(nz, 5), JCC(be, 6), JCC(nbe, 7),
+    JCC(s, 8), JCC(ns, 9), JCC(p, 10), JCC(np, 11), JCC(l, 12), JCC(nl, 13), JCC(le, 14), JCC(nle, 15),
+    { &op_jmp_rel, gen_jmp_rel, 0, 0 },
+    { &op_jrcxz, gen_jrcxz, 0, 0 },
+    { &op_loop, gen_loop, 0, 0 },
+    { &op_jmp_near, gen_jmp_near, 0, GEN_NEAR },
+    { &op_call_rel, gen_call_rel, 0, GEN_NEAR | GEN_STACK },
+    { &op_call_near, gen_call_near, 0, GEN_NEAR | GEN_STACK },
+    { &op_ret, gen_ret, 0, GEN_NEAR | GEN_STACK },
+    { &op_ret_imm, gen_ret, 1, GEN_NEAR | GEN_STACK },
+    { &op_push, gen_push, 0, GEN_STACK },
+    { &op_push_imm, gen_push_imm, 0, GEN_STACK },
+    { &op_pop, gen_pop, 0, GEN_STACK | GEN_REG },
+    { &op_leave, gen_leave, 0, GEN_STACK },
+};
+
+void gen_templates_flow(struct gen_template *t)
+{
+    for (unsigned row = 0; row < insn_row_count; row++)
+        for (unsigned k = 0; k < G_N_ELEMENTS(table); k++)
+            if (insn_rows[row].op == table[k].op)
+                t[row] = (struct gen_template){ table[k].fn, table[k].arg, table[k].needs };
+}

@@ -1,0 +1,188 @@
+/*
+ * Templates for SSE, AVX and BMI: the guest's own instruction with its registers and its memory operand where they are here.
+ *
+ * The operand codes of the table say what goes where, so that one function serves all rows but those with operands that are
+ * implied, masked or gathered. Arithmetic runs under the guest's MXCSR with all exceptions masked: while any is unmasked, the
+ * interpreter's handlers do it (KEY_XM).
+ */
+#include "cpu/ops.h"
+#include "tcg/x86_64/gen.h"
+
+/* --- Operands by their codes ----------------------------------------------------------------------------------------------- */
+
+/* Bytes of a memory operand. */
+static unsigned operand_bytes(const struct insn *i, unsigned code)
+{
+    unsigned x = 16u << i->vl;
+    switch (operand_info[code].type) {
+    case TYPE_b: case TYPE_db: return 1;
+    case TYPE_w: case TYPE_dw: return 2;
+    case TYPE_d: case TYPE_ss: return 4;
+    case TYPE_q: case TYPE_sd: return 8;
+    case TYPE_dq: return 16;
+    case TYPE_qq: return 32;
+    case TYPE_x: case TYPE_ps: case TYPE_pd: return x;
+    case TYPE_xh: return x / 2;
+    case TYPE_xq: return x / 4;
+    case TYPE_xe: return x / 8;
+    case TYPE_y: return i->osize == 3 ? 8 : 4;
+    default: return 0;
+    }
+}
+
+enum field { FIELD_NONE, FIELD_REG, FIELD_RM, FIELD_VVVV, FIELD_IMM, FIELD_IS4 };
+
+static enum field operand_field(unsigned code, bool *vector)
+{
+    *vector = false;
+    switch (operand_info[code].method) {
+    case METHOD_V: *vector = true; /* fall through */
+    case METHOD_G: return FIELD_REG;
+    case METHOD_W: case METHOD_U: *vector = true; /* fall through */
+    case METHOD_E: case METHOD_R: case METHOD_M: return FIELD_RM;
+    case METHOD_H: *vector = true; /* fall through */
+    case METHOD_B: return FIELD_VVVV;
+    case METHOD_L: *vector = true; return FIELD_IS4;
+    case METHOD_I: return FIELD_IMM;
+    default: return FIELD_NONE;
+    }
+}
+
+/* What the operands of an instruction are, gathered from its row. */
+struct shape {
+    bool vector[4];      /* by enum field: REG, RM, VVVV */
+    bool used[6];
+    bool written[4];
+    bool any_vector;
+    unsigned rm_code;
+};
+
+static void read_shape(const struct insn_row *row, struct shape *s)
+{
+    *s = (struct shape){ 0 };
+    for (unsigned k = 0; k < 4; k++) {
+        bool vector;
+        enum field f = operand_field(row->operands[k], &vector);
+        s->used[f] = true;
+        s->any_vector |= vector;
+        if (f == FIELD_NONE || f > FIELD_VVVV)
+            continue;
+        s->vector[f] = vector;
+        s->written[f] = k == 0 || (k == 1 && row->op == &op_mulx);
+        if (f == FIELD_RM)
+            s->rm_code = row->operands[k];
+    }
+}
+
+static struct enc row_enc(const struct gen *g, const struct insn *i, const struct shape *s)
+{
+    static const uint8_t maps[MAP_COUNT] = {
+        [MAP_1B] = EMAP_1B, [MAP_0F] = EMAP_0F, [MAP_0F38] = EMAP_0F38, [MAP_0F3A] = EMAP_0F3A,
+        [MAP_VEX_0F] = EMAP_0F, [MAP_VEX_0F38] = EMAP_0F38, [MAP_VEX_0F3A] = EMAP_0F3A,
+    };
+    const struct insn_row *row = insn_row(i);
+    struct enc c = { .opcode = row->opcode, .map = maps[row->map], .vex = (i->flags & INSN_VEX) != 0, .l = i->vl };
+    c.prefix = row->prefix == PFX_66 ? 0x66 : row->prefix == PFX_F3 ? 0xf3 : row->prefix == PFX_F2 ? 0xf2 : 0;
+    c.w = i->flags & INSN_W && (g->s->cpu->code_size == 3 || row->attr & ROW_W1);
+    if (s->used[FIELD_IMM] || s->used[FIELD_IS4]) {
+        c.imm_size = 1;
+        c.imm = s->used[FIELD_IS4] ? i->is4 << 4 | ((int64_t)i->imm & 15) : (int64_t)i->imm;
+    }
+    return c;
+}
+
+static unsigned general(struct gen *g, unsigned guest, unsigned scratch)
+{
+    return gen_dst(g, guest, scratch, true);
+}
+
+static void gen_copy(struct gen *g, const struct insn *i, unsigned arg)
+{
+    const struct insn_row *row = insn_row(i);
+    bool mem = i->flags & INSN_MEM;
+    struct shape s;
+    struct hmem m = { 0 };
+    read_shape(row, &s);
+    if (s.any_vector)
+        gen_vectors(g);
+    struct enc c = row_enc(g, i, &s);
+    if (mem) {
+        unsigned bytes = operand_bytes(i, s.rm_code);
+        m = gen_mem(g, i, bytes, s.written[FIELD_RM], row->attr & ROW_ALIGN ? bytes : 0);
+        if (s.used[FIELD_VVVV] && !s.vector[FIELD_VVVV])
+            m = gen_mem_r9(g, m); /* RCX is needed */
+    }
+    gen_flags_keep(g, row->flags_written ? row->flags_written : FLAGS_ARITH, row->flags_read);
+    unsigned reg = row->digit >= 0 ? (unsigned)row->digit : i->reg, rm = i->rm;
+    if (s.used[FIELD_REG] && !s.vector[FIELD_REG])
+        reg = general(g, i->reg, H_RAX);
+    if (c.vex && s.used[FIELD_VVVV])
+        c.vvvv = s.vector[FIELD_VVVV] ? i->vvvv : (uint8_t)general(g, i->vvvv, H_RCX);
+    if (mem) {
+        emit_mem(&g->e, &c, reg, m);
+    } else {
+        if (!s.vector[FIELD_RM])
+            rm = general(g, i->rm, H_R9);
+        emit_reg(&g->e, &c, reg, rm);
+    }
+    if (s.used[FIELD_REG] && !s.vector[FIELD_REG] && s.written[FIELD_REG])
+        gen_dst_end(g, i->reg, reg);
+    if (s.used[FIELD_VVVV] && !s.vector[FIELD_VVVV] && s.written[FIELD_VVVV])
+        gen_dst_end(g, i->vvvv, c.vvvv);
+    if (!mem && s.used[FIELD_RM] && !s.vector[FIELD_RM] && s.written[FIELD_RM])
+        gen_dst_end(g, i->rm, rm);
+    if (row->flags_written & FLAGS_ARITH)
+        gen_flags_written(g);
+}
+
+/* VZEROUPPER, VZEROALL */
+static void gen_vzero(struct gen *g, const struct insn *i, unsigned all)
+{
+    gen_vectors(g);
+    emit8(&g->e, 0xc5);
+    emit8(&g->e, all ? 0xfc : 0xf8);
+    emit8(&g->e, 0x77);
+}
+
+/* --- Rows -------------------------------------------------------------------------------------------------------------------- */
+
+/* Operands that are implied, masked or of another unit. */
+static bool is_special(const struct op *op)
+{
+    static const struct op *const special[] = {
+        &op_maskmovdqu, &op_pcmpestri, &op_pcmpestrm, &op_pcmpistri, &op_pcmpistrm,
+        &op_vmaskmovps_load, &op_vmaskmovpd_load, &op_vmaskmovps_store, &op_vmaskmovpd_store,
+        &op_vpmaskmovd_load, &op_vpmaskmovq_load, &op_vpmaskmovd_store, &op_vpmaskmovq_store,
+        &op_vzeroall, &op_vzeroupper, &op_ldmxcsr, &op_stmxcsr,
+    };
+    for (unsigned k = 0; k < G_N_ELEMENTS(special); k++)
+        if (op == special[k])
+            return true;
+    return false;
+}
+
+static bool is_bmi(const struct op *op)
+{
+    static const struct op *const bmi[] = {
+        &op_andn, &op_bextr, &op_blsi, &op_blsmsk, &op_blsr, &op_bzhi, &op_mulx, &op_pdep, &op_pext, &op_rorx, &op_sarx,
+        &op_shlx, &op_shrx,
+    };
+    for (unsigned k = 0; k < G_N_ELEMENTS(bmi); k++)
+        if (op == bmi[k])
+            return true;
+    return false;
+}
+
+void gen_templates_vector(struct gen_template *t)
+{
+    for (unsigned row = 0; row < insn_row_count; row++) {
+        const struct insn_row *r = &insn_rows[row];
+        if (r->op == &op_vzeroupper || r->op == &op_vzeroall) {
+            t[row] = (struct gen_template){ gen_vzero, r->op == &op_vzeroall, GEN_VECTOR };
+            continue;
+        }
+        bool vector = r->attr & ROW_SSE && !(r->attr & (ROW_MMX | ROW_VSIB));
+        if ((vector && !is_special(r->op)) || is_bmi(r->op))
+            t[row] = (struct gen_template){ gen_copy, 0, vector ? GEN_VECTOR : 0 };
+    }
+}
