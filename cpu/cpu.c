@@ -266,7 +266,8 @@ static const struct state_field cpu_fields[] = {
 };
 
 /* Only bits of cpu->events that belong to the guest are state. */
-#define SAVED_EVENTS (CPU_EVENT_NMI | CPU_EVENT_SMI | CPU_EVENT_INIT | CPU_EVENT_SIPI | CPU_EVENT_TRAP | CPU_EVENT_SHADOW)
+#define SAVED_EVENTS \
+    (CPU_EVENT_NMI | CPU_EVENT_SMI | CPU_EVENT_INIT | CPU_EVENT_SIPI | CPU_EVENT_TRAP | CPU_EVENT_SHADOW)
 
 static void cpu_pre_save(void *instance)
 {
@@ -279,7 +280,8 @@ static bool cpu_post_load(void *instance, uint8_t version, GError **err)
     struct cpu *cpu = instance;
     if (cpu->cpl > 3 || cpu->activity > CPU_SHUTDOWN || cpu->fpu.top > 7) {
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                    "the saved state of processor %u has a value out of range; it was not made by this program", cpu->index);
+                    "the saved state of processor %u has a value out of range; it was not made by this program",
+                    cpu->index);
         return false;
     }
     /*

@@ -85,7 +85,8 @@ static void leaf_4(const struct cpu_model *m, uint32_t subleaf, uint32_t out[4])
         return;
     unsigned thread_bits = bits_for(m->threads), core_bits = bits_for(m->cores);
     unsigned sharing = 1u << (caches[subleaf].level == 3 ? thread_bits + core_bits : thread_bits);
-    out[EAX] = caches[subleaf].type | caches[subleaf].level << 5 | 1 << 8 | (sharing - 1) << 14 | ((1u << core_bits) - 1) << 26;
+    out[EAX] = caches[subleaf].type | caches[subleaf].level << 5 | 1 << 8 | (sharing - 1) << 14 |
+               ((1u << core_bits) - 1) << 26;
     out[EBX] = (64 - 1) | (uint32_t)(caches[subleaf].ways - 1) << 22;
     out[ECX] = caches[subleaf].sets - 1u;
 }

@@ -81,8 +81,8 @@ enum {
  * PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
  */
 #define ARCH_CAP_NOT_AFFECTED \
-    (1u << 0 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 13 | 1u << 14 | 1u << 15 | 1u << 20 | 1u << 24 | \
-     1u << 26 | 1u << 27 | UINT64_C(1) << 62)
+    (1u << 0 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 13 | 1u << 14 | 1u << 15 | 1u << 20 | \
+     1u << 24 | 1u << 26 | 1u << 27 | UINT64_C(1) << 62)
 #define ARCH_CAP_IBRS_ALL (1u << 1)
 
 /* --- Time stamp counter ------------------------------------------------------------------------------------------- */
@@ -124,7 +124,8 @@ struct plain_msr {
 };
 
 #define PLAIN(msr_, member_, feature_, check_, mask_) \
-    { .msr = (msr_), .offset = offsetof(struct cpu, member_), .feature = FEAT_##feature_, .check = CHECK_##check_, .mask = (mask_) }
+    { .msr = (msr_), .offset = offsetof(struct cpu, member_), .feature = FEAT_##feature_, .check = CHECK_##check_,
+      .mask = (mask_) }
 
 static const struct plain_msr plain_msrs[] = {
     PLAIN(MSR_SYSENTER_CS, sysenter_cs, SEP, MASK, UINT32_MAX),
@@ -283,7 +284,9 @@ static bool read_special(struct cpu *cpu, uint32_t msr, uint64_t *value)
     case MSR_TSC: *value = cpu_read_tsc(cpu); return true;
     case MSR_TSC_ADJUST: *value = cpu->tsc_adjust; return cpu_has(cpu, FEAT_TSC_ADJUST);
     case MSR_TSC_AUX: *value = cpu->tsc_aux; return cpu_has(cpu, FEAT_RDTSCP) || cpu_has(cpu, FEAT_RDPID);
-    case MSR_EFER: *value = cpu->efer; return cpu_has(cpu, FEAT_NX) || cpu_has(cpu, FEAT_LM) || cpu_has(cpu, FEAT_SYSCALL);
+    case MSR_EFER:
+        *value = cpu->efer;
+        return cpu_has(cpu, FEAT_NX) || cpu_has(cpu, FEAT_LM) || cpu_has(cpu, FEAT_SYSCALL);
     case MSR_PLATFORM_ID:
     case MSR_EBL_CR_POWERON:
     case MSR_SMI_COUNT:
@@ -328,7 +331,8 @@ bool cpu_rdmsr(struct cpu *cpu, uint32_t msr, uint64_t *value)
 
 static bool write_misc_enable(struct cpu *cpu, uint64_t value)
 {
-    uint64_t writable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_THERMAL | MISC_ENABLE_SPEEDSTEP | MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_NO_XTPR;
+    uint64_t writable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_THERMAL | MISC_ENABLE_SPEEDSTEP |
+                        MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_NO_XTPR;
     uint64_t ignored = MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE | MISC_ENABLE_MWAIT;
     if (cpu_has(cpu, FEAT_MONITOR))
         writable |= MISC_ENABLE_MWAIT;

@@ -34,7 +34,8 @@ enum {
 /* --- kvmclock ----------------------------------------------------------------------------------------------------- */
 
 /* Offsets in struct pvclock_vcpu_time_info. */
-enum { TIME_VERSION = 0, TIME_TSC = 8, TIME_SYSTEM = 16, TIME_MUL = 24, TIME_SHIFT = 28, TIME_FLAGS = 29, TIME_SIZE = 32 };
+enum { TIME_VERSION = 0, TIME_TSC = 8, TIME_SYSTEM = 16, TIME_MUL = 24, TIME_SHIFT = 28, TIME_FLAGS = 29,
+       TIME_SIZE = 32 };
 #define TIME_FLAG_STABLE 1u
 /* Offsets in struct pvclock_wall_clock. */
 enum { WALL_VERSION = 0, WALL_SECONDS = 4, WALL_NS = 8 };

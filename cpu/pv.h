@@ -32,7 +32,8 @@ void cpu_pv_account(struct cpu *cpu);
  */
 static inline bool cpu_pv_take_unhalt(struct cpu *cpu)
 {
-    return __atomic_load_n(&cpu->pv_unhalted, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&cpu->pv_unhalted, false, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&cpu->pv_unhalted, __ATOMIC_SEQ_CST) &&
+           __atomic_exchange_n(&cpu->pv_unhalted, false, __ATOMIC_SEQ_CST);
 }
 
 #endif

@@ -19,8 +19,8 @@
 /* Offsets from SMBASE. */
 enum { SAVE_SEGS = 0xfe00, SAVE_GDTR = 0xfe60, SAVE_LDTR = 0xfe70, SAVE_IDTR = 0xfe80, SAVE_TR = 0xfe90,
        SAVE_AUTO_HALT = 0xfec9, SAVE_EFER = 0xfed0, SAVE_REVISION = 0xfefc, SAVE_SMBASE = 0xff00, SAVE_CR4 = 0xff48,
-       SAVE_CR3 = 0xff50, SAVE_CR0 = 0xff58, SAVE_DR7 = 0xff60, SAVE_DR6 = 0xff68, SAVE_RFLAGS = 0xff70, SAVE_RIP = 0xff78,
-       SAVE_GPR = 0xff80 };
+       SAVE_CR3 = 0xff50, SAVE_CR0 = 0xff58, SAVE_DR7 = 0xff60, SAVE_DR6 = 0xff68, SAVE_RFLAGS = 0xff70,
+       SAVE_RIP = 0xff78, SAVE_GPR = 0xff80 };
 
 static void put(struct cpu *cpu, unsigned at, uint64_t v, unsigned size)
 {

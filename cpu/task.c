@@ -96,7 +96,8 @@ static void load_ldt(struct cpu *cpu, uint16_t selector, unsigned ext)
     cpu_set_seg(cpu, SEG_LDTR, selector, 0, 0, 0);
     if (selector_is_null(selector))
         return;
-    if (selector & 4 || !desc_read(cpu, selector, &d) || d.high & SEG_S || desc_type(&d) != DESC_LDT || !desc_present(&d))
+    if (selector & 4 || !desc_read(cpu, selector, &d) || d.high & SEG_S || desc_type(&d) != DESC_LDT ||
+        !desc_present(&d))
         raise_ts(cpu, selector, ext);
     seg_load_desc(cpu, SEG_LDTR, selector, &d);
 }
@@ -156,7 +157,8 @@ static void load_segments(struct cpu *cpu, const struct tss_image *t, unsigned e
 }
 
 /* The busy bits and the link back, as the cause wants them. Returns EFLAGS to save in the old task. */
-static uint32_t link_tasks(struct cpu *cpu, struct desc *new, uint64_t new_base, enum task_cause cause, uint32_t *eflags)
+static uint32_t link_tasks(struct cpu *cpu, struct desc *new, uint64_t new_base, enum task_cause cause,
+                           uint32_t *eflags)
 {
     uint32_t saved = cpu->rflags;
     if (cause == TASK_JMP || cause == TASK_IRET) {

@@ -64,7 +64,8 @@ static bool make_serials(struct session *s, GError **err)
     if (o->serials->len == 0 && !o->nodefaults) {
         bool terminal = o->nographic;
         if (!terminal && !o->display_given && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
-            fprintf(stderr, "trapeze: note: this version has no window: the serial port is on this terminal (as with -nographic)\n");
+            fputs("trapeze: note: this version has no window: the serial port is on this terminal (as with -nographic)\n",
+                  stderr);
             terminal = true;
         }
         g_ptr_array_add(o->serials, g_strdup(terminal ? "mon:stdio" : "null"));
@@ -96,12 +97,13 @@ static bool make_device(struct session *s, const char *arg, GError **err)
     bool ok = true;
     if (!t) {
         const char *near = name ? nearest_name(name, creatable_name) : NULL;
-        ok = opts_error(err, "there is no such device type%s%s%s; -device help lists them", near ? "; did you mean " : "",
-                        near ? near : "", near ? "?" : "");
+        ok = opts_error(err, "there is no such device type%s%s%s; -device help lists them",
+                        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     } else if (!t->user_creatable) {
         ok = opts_error(err, "a '%s' is part of the board and cannot be added", name);
     } else if (!bus) {
-        ok = opts_error(err, "this machine has no %s bus%s%s", t->bus, bus_name ? " named " : "", bus_name ? bus_name : "");
+        ok = opts_error(err, "this machine has no %s bus%s%s", t->bus, bus_name ? " named " : "",
+                        bus_name ? bus_name : "");
     }
     if (ok && !(d = pc_device_new(s->m, t, bus, err)))
         ok = false;
@@ -257,8 +259,9 @@ static gboolean on_dump_signal(void *opaque)
 static void watch_signals(struct session *s)
 {
     static const int quit[] = { SIGINT, SIGTERM, SIGHUP };
+    /* High: they come before a guest that resets without end. */
     for (unsigned i = 0; i < G_N_ELEMENTS(quit); i++)
-        g_unix_signal_add_full(G_PRIORITY_HIGH, quit[i], on_quit_signal, s, NULL); /* before a guest that resets without end */
+        g_unix_signal_add_full(G_PRIORITY_HIGH, quit[i], on_quit_signal, s, NULL);
     g_unix_signal_add(SIGUSR1, on_dump_signal, s);
     signal(SIGPIPE, SIG_IGN);
 }

@@ -123,7 +123,8 @@ OPTION(display)
     struct opts *a = opts_parse(arg, "type");
     const char *type = opts_take(a, "type");
     bool ok = true;
-    static const char *const known[] = { "sdl", "gtk", "curses", "vnc", "spice-app", "dbus", "egl-headless", "default", NULL };
+    static const char *const known[] = { "sdl", "gtk", "curses", "vnc", "spice-app", "dbus", "egl-headless", "default",
+                                         NULL };
     if (g_strcmp0(type, "help") == 0) {
         puts("Available display backend types:\nnone");
         o->done = true;
@@ -281,7 +282,8 @@ const struct option_row option_rows[] = {
     WORKS("h", on_help, NULL, NULL),
     WORKS("help", on_help, NULL, "this text"),
     WORKS("version", on_version, NULL, "the version"),
-    WORKS("machine", option_machine, "TYPE[,accel=LIST][,hpet=|acpi=|smm=|i8042=on|off]", "the board: pc or none; help lists them"),
+    WORKS("machine", option_machine, "TYPE[,accel=LIST][,hpet=|acpi=|smm=|i8042=on|off]",
+          "the board: pc or none; help lists them"),
     WORKS("M", option_machine, "TYPE", "the same"),
     WORKS("cpu", option_cpu, "MODEL[,+FEATURE][,-FEATURE]", "the processor; help lists models and features"),
     WORKS("smp", option_smp, "[cpus=]N[,maxcpus=][,sockets=][,cores=][,threads=]", "number of processors"),
@@ -294,9 +296,11 @@ const struct option_row option_rows[] = {
     WORKS("append", on_append, "TEXT", "and this command line"),
     WORKS("bios", on_bios, "FILE", "firmware image, 64 KiB to 4 MiB [SeaBIOS]"),
     WORKS("L", on_L, "DIR", "look for firmware in DIR first; help lists the directories"),
-    WORKS("boot", option_boot, "[order=]LETTERS[,once=][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
-      "boot order: a floppy, c disk, d CD-ROM, n network"),
-    WORKS("serial", on_serial, "DEVICE", "next serial port to stdio, mon:stdio, null, none, pty, file:F, pipe:F, tcp:H:P, unix:F, chardev:ID"),
+    WORKS("boot", option_boot,
+          "[order=]LETTERS[,once=][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
+          "boot order: a floppy, c disk, d CD-ROM, n network"),
+    WORKS("serial", on_serial, "DEVICE",
+          "next serial port to stdio, mon:stdio, null, none, pty, file:F, pipe:F, tcp:H:P, unix:F, chardev:ID"),
     WORKS("chardev", on_chardev, "KIND,id=ID[,...]", "a character device to connect to; help lists the kinds"),
     WORKS("debugcon", on_debugcon, "DEVICE", "debug port 0xe9 to a character device"),
     WORKS("nographic", on_nographic, NULL, "no display; first serial port on this terminal (Ctrl-a h helps)"),
@@ -310,13 +314,15 @@ const struct option_row option_rows[] = {
     WORKS("uuid", option_uuid, "UUID", "of the machine"),
     WORKS("name", on_name, "NAME", "of the guest"),
     WORKS("rtc", option_rtc, "[base=utc|localtime|DATE]", "what the guest's clock shows at the start"),
-    WORKS("action", option_action, "reboot=reset|shutdown,shutdown=poweroff|pause", "what a reset and a power-off lead to"),
+    WORKS("action", option_action, "reboot=reset|shutdown,shutdown=poweroff|pause",
+          "what a reset and a power-off lead to"),
     WORKS("no-reboot", on_no_reboot, NULL, "end instead of a reset"),
     WORKS("no-shutdown", on_no_shutdown, NULL, "stop but do not end when the guest powers off"),
     WORKS("no-acpi", on_no_acpi, NULL, "a machine without ACPI tables"),
     WORKS("no-hpet", on_no_hpet, NULL, "a machine without HPET"),
     WORKS("S", on_S, NULL, "start paused"),
-    WORKS("d", on_d, "ITEM[,ITEM]", "log: int, cpu_reset, in_asm, exec, guest_errors, unimp, mmio ...; help lists them"),
+    WORKS("d", on_d, "ITEM[,ITEM]",
+          "log: int, cpu_reset, in_asm, exec, guest_errors, unimp, mmio ...; help lists them"),
     WORKS("D", on_D, "FILE", "log into FILE instead of stderr"),
     WORKS("nodefaults", on_nodefaults, NULL, "no default serial port and graphics card"),
     WORKS("no-user-config", on_accepted, NULL, "there is none"),
@@ -455,7 +461,8 @@ bool options_parse(struct options *o, int argc, char **argv, GError **err)
     if (!o->pc.kernel && (o->pc.initrd || o->pc.append))
         return opts_error(err, "%s: only with -kernel", o->pc.initrd ? "-initrd" : "-append");
     if (o->daemonize && o->nographic)
-        return opts_error(err, "-daemonize: not together with -nographic, which needs the terminal; give -display none");
+        return opts_error(err,
+                          "-daemonize: not together with -nographic, which needs the terminal; give -display none");
     return true;
 }
 

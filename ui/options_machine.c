@@ -82,7 +82,8 @@ bool option_smp(struct options *o, const char *arg, GError **err)
         total = sockets * cores * threads;
     cpus = cpus ? cpus : total;
     if (sockets * cores * threads != total)
-        return opts_error(err, "sockets (%" PRIu64 ") * cores (%" PRIu64 ") * threads (%" PRIu64 ") must be %s (%" PRIu64 ")",
+        return opts_error(err,
+                          "sockets (%" PRIu64 ") * cores (%" PRIu64 ") * threads (%" PRIu64 ") must be %s (%" PRIu64 ")",
                           sockets, cores, threads, max ? "maxcpus" : "cpus", total);
     if (cpus > total || total > PC_MAX_CPUS)
         return opts_error(err, "cpus must not be more than maxcpus, and these not more than %d", PC_MAX_CPUS);
@@ -137,8 +138,8 @@ static bool machine_type(struct options *o, const char *type, GError **err)
 
 bool option_machine(struct options *o, const char *arg, GError **err)
 {
-    static const char *const ignored[] = { "vmport", "usb", "kernel-irqchip", "kernel_irqchip", "dump-guest-core", "mem-merge",
-                                           "nvdimm", "hmat", "suppress-vmdesc", "sata", "pit", NULL };
+    static const char *const ignored[] = { "vmport", "usb", "kernel-irqchip", "kernel_irqchip", "dump-guest-core",
+                                           "mem-merge", "nvdimm", "hmat", "suppress-vmdesc", "sata", "pit", NULL };
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0)
         return print_help(o, machine_help);
     struct opts *a = opts_parse(arg, "type");
@@ -209,7 +210,8 @@ bool option_boot(struct options *o, const char *arg, GError **err)
     uint64_t splash_time = o->pc.boot_menu_wait, timeout = 0;
     const char *reboot = opts_take(a, "reboot-timeout");
     opts_take(a, "splash");
-    bool ok = opts_take_bool(a, "menu", &o->pc.boot_menu, err) && opts_take_bool(a, "strict", &o->pc.boot_strict, err) &&
+    bool ok = opts_take_bool(a, "menu", &o->pc.boot_menu, err) &&
+              opts_take_bool(a, "strict", &o->pc.boot_strict, err) &&
               opts_take_number(a, "splash-time", 0, 0xffff, &splash_time, err) &&
               (!reboot || strcmp(reboot, "-1") == 0 || parse_number(reboot, 0, 0xffff, &timeout, err)) &&
               opts_done(a, "order, once, menu, splash, splash-time, reboot-timeout, strict", err);
@@ -227,7 +229,8 @@ bool option_boot(struct options *o, const char *arg, GError **err)
     return ok;
 }
 
-static bool one_action(const char *key, const char *value, const char *first, const char *second, bool *is_second, GError **err)
+static bool one_action(const char *key, const char *value, const char *first, const char *second, bool *is_second,
+                       GError **err)
 {
     if (!value)
         return true;
@@ -244,7 +247,8 @@ bool option_action(struct options *o, const char *arg, GError **err)
               one_action("shutdown", opts_take(a, "shutdown"), "poweroff", "pause", &o->no_shutdown, err);
     /* No device of ours reports a panic or runs out as a watchdog: the words are checked, nothing can come of them. */
     static const char *const events[] = { "panic", "watchdog", NULL };
-    static const char *const words[] = { "none", "pause", "shutdown", "exit-failure", "reset", "poweroff", "debug", "inject-nmi", NULL };
+    static const char *const words[] = { "none", "pause", "shutdown", "exit-failure", "reset", "poweroff", "debug",
+                                         "inject-nmi", NULL };
     for (const char *const *e = events; ok && *e; e++) {
         const char *v = opts_take(a, *e);
         if (v && !g_strv_contains(words, v))

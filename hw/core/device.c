@@ -15,7 +15,8 @@
 struct bus *bus_new(struct machine *m, struct device *owner, const char *kind, const char *name)
 {
     struct bus *b = g_new0(struct bus, 1);
-    *b = (struct bus){ .kind = kind, .name = g_strdup(name), .owner = owner, .machine = m, .devices = g_ptr_array_new() };
+    *b = (struct bus){ .kind = kind, .name = g_strdup(name), .owner = owner, .machine = m,
+                       .devices = g_ptr_array_new() };
     if (owner)
         g_ptr_array_add(owner->child_buses, b);
     return b;

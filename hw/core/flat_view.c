@@ -26,7 +26,8 @@ static guint first_behind(const GArray *ranges, uint64_t addr)
 }
 
 /* Paints [start, last] with a leaf region whose byte 0 is at address `base` (which may be negative). */
-static void paint_leaf(GArray *ranges, struct mem_region *r, int64_t base, uint64_t start, uint64_t last, bool read_only)
+static void paint_leaf(GArray *ranges, struct mem_region *r, int64_t base, uint64_t start, uint64_t last,
+                       bool read_only)
 {
     guint i = first_behind(ranges, start);
     while (start <= last) {

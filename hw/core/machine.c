@@ -165,7 +165,8 @@ GByteArray *machine_save(struct machine *m, GError **err)
     g_assert(vm_locked());
     /* GByteArray counts in 32 bits; the rest (display memory, devices, headers of runs) has ample room in 256 MiB. */
     if (ram_in_use(m->ram) > (UINT64_C(15) << 28)) {
-        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC, "the guest uses more than 3840 MiB of memory: too much to save");
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
+                    "the guest uses more than 3840 MiB of memory: too much to save");
         return NULL;
     }
     GByteArray *out = g_byte_array_new();
@@ -232,7 +233,8 @@ bool machine_load(struct machine *m, const uint8_t *data, size_t size, GError **
     bool ok = load_machine(m, &l);
     mem_transaction_commit();
     if (ok && l.in.pos != l.in.size) {
-        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "saved state has more sections than this machine has devices");
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "saved state has more sections than this machine has devices");
         ok = false;
     }
     return ok;

@@ -32,8 +32,8 @@ static int open_backing(const char *path, uint64_t size, GError **err)
     }
     if (fd < 0 || fstat(fd, &st) != 0 || ((uint64_t)st.st_size < size && ftruncate(fd, (off_t)size) != 0)) {
         int e = errno;
-        g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(e), "mem-path: cannot use '%s' for guest memory: %s", path,
-                    g_strerror(e));
+        g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(e), "mem-path: cannot use '%s' for guest memory: %s",
+                    path, g_strerror(e));
         if (fd >= 0)
             close(fd);
         return -1;
@@ -70,7 +70,8 @@ static uint8_t *map_aligned(uint64_t size, const char *mem_path, GError **err)
     }
     if (host == MAP_FAILED)
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOMEM,
-                    "the host cannot give %" G_GUINT64_FORMAT " MiB of guest memory: %s", size >> 20, g_strerror(errno));
+                    "the host cannot give %" G_GUINT64_FORMAT " MiB of guest memory: %s", size >> 20,
+                    g_strerror(errno));
     if (fd >= 0)
         close(fd);
     return host == MAP_FAILED ? NULL : host;

@@ -79,7 +79,8 @@ static void loader_add_pointer(struct acpi_tables *t, const char *file, uint32_t
     add_command(t, &c);
 }
 
-static void loader_add_checksum(struct acpi_tables *t, const char *file, uint32_t offset, uint32_t start, uint32_t length)
+static void loader_add_checksum(struct acpi_tables *t, const char *file, uint32_t offset, uint32_t start,
+                                uint32_t length)
 {
     struct loader_command c = { .command = GUINT32_TO_LE(LOADER_ADD_CHECKSUM) };
     g_strlcpy(c.checksum.file, file, sizeof c.checksum.file);

@@ -66,7 +66,8 @@ static uint64_t descriptor(uint32_t attr, uint32_t limit)
 static void enter(struct pc *pc, uint64_t entry, uint32_t code_attr)
 {
     struct cpu *cpu = boot_cpu(pc);
-    uint64_t gdt[5] = { 0, 0, descriptor(code_attr, 0xfffff), descriptor(ATTR_DATA, 0xfffff), descriptor(ATTR_TSS, 0x67) };
+    uint64_t gdt[5] = { 0, 0, descriptor(code_attr, 0xfffff), descriptor(ATTR_DATA, 0xfffff),
+                        descriptor(ATTR_TSS, 0x67) };
     for (unsigned i = 0; i < G_N_ELEMENTS(gdt); i++)
         boot_write_value(pc, BOOT_GDT + 8 * i, gdt[i], 8);
     cpu->gdtr.base = BOOT_GDT;
@@ -189,8 +190,8 @@ bool boot_place_modules(struct pc *pc, struct boot_image *b, uint64_t max, GErro
         uint64_t size = g_mapped_file_get_length(module->file);
         if (size > max || ((max - size) & PAGE_MASK) < b->kernel_end) {
             g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
-                        "-initrd %s: %" G_GUINT64_FORMAT " KiB do not fit beside the kernel; give more memory with -m", module->name,
-                        size >> 10);
+                        "-initrd %s: %" G_GUINT64_FORMAT " KiB do not fit beside the kernel; give more memory with -m",
+                        module->name, size >> 10);
             return false;
         }
         module->addr = max = (max - size) & PAGE_MASK;
@@ -203,7 +204,8 @@ void boot_write_modules(struct pc *pc, const struct boot_image *b)
     for (guint i = 0; i < b->modules->len; i++) {
         const struct boot_module *module = b->modules->pdata[i];
         if (g_mapped_file_get_length(module->file))
-            boot_write(pc, module->addr, g_mapped_file_get_contents(module->file), g_mapped_file_get_length(module->file));
+            boot_write(pc, module->addr, g_mapped_file_get_contents(module->file),
+                       g_mapped_file_get_length(module->file));
         release_pages(module->file);
     }
 }
@@ -220,7 +222,8 @@ static bool probe(struct pc *pc, struct boot_image *b, GError **err)
 {
     GError *why = NULL;
     if (pc->ram_below_4g < 4 << 20) {
-        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC, "-kernel %s: needs at least 4 MiB of memory", b->kernel_name);
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC, "-kernel %s: needs at least 4 MiB of memory",
+                    b->kernel_name);
         return false;
     }
     if (!linux_boot_probe(pc, b, &why) && !elf_boot_probe(pc, b, &why))

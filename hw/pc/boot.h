@@ -12,7 +12,8 @@
 /* Where things are put below 640 KiB; firmware would use the same memory, and kernels know it is free. */
 #define BOOT_GDT 0x1000
 #define BOOT_PAGE_TABLES 0x2000 /* 6 pages */
-#define BOOT_LOW_MIN 0x8000     /* a multiboot or PVH kernel may lie from here on: their stack is the kernel's own affair */
+/* A multiboot or PVH kernel may lie from here on: their stack is the kernel's own affair. */
+#define BOOT_LOW_MIN 0x8000
 #define BOOT_STACK 0x9000
 #define BOOT_PARAMS 0x10000  /* zero page, or the information block of other protocols: up to 64 KiB */
 #define BOOT_CMDLINE 0x20000 /* up to 64 KiB */

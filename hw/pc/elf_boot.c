@@ -133,7 +133,8 @@ static bool add_load(struct pc *pc, struct boot_image *b, struct segment_load s,
         return fail(err, "a part of it has more bytes in the file than in memory");
     if (!loadable(pc, s.addr, s.memory_size)) {
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
-                    "it wants to be loaded at 0x%" G_GINT64_MODIFIER "x, where the machine has no memory for it", s.addr);
+                    "it wants to be loaded at 0x%" G_GINT64_MODIFIER "x, where the machine has no memory for it",
+                    s.addr);
         return false;
     }
     b->kernel_end = MAX(b->kernel_end, s.addr + s.memory_size);

@@ -139,7 +139,8 @@ bool linux_boot_probe(struct pc *pc, struct boot_image *b, GError **err)
         return false;
     unsigned version = boot_get(b, HDR_VERSION, 2);
     if (version < 0x202)
-        return refuse(err, "its boot protocol is older than 2.02 (Linux 2.4): such kernels need a boot loader and firmware");
+        return refuse(err,
+                      "its boot protocol is older than 2.02 (Linux 2.4): such kernels need a boot loader and firmware");
     if (!(boot_get(b, HDR_LOADFLAGS, 1) & LOADED_HIGH))
         return refuse(err, "a zImage, which loads below 1 MiB; such kernels need a boot loader and firmware");
     unsigned sects = boot_get(b, HDR_SETUP_SECTS, 1);
@@ -148,8 +149,8 @@ bool linux_boot_probe(struct pc *pc, struct boot_image *b, GError **err)
         return refuse(err, "the file is shorter than its header says");
     size_t cmdline_max = version >= 0x206 ? boot_get(b, HDR_CMDLINE_SIZE, 4) : 255;
     if (strlen(b->cmdline) > MIN(cmdline_max, 0xffff)) {
-        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "-append has %zu characters; this kernel takes %zu", strlen(b->cmdline),
-                    cmdline_max);
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "-append has %zu characters; this kernel takes %zu",
+                    strlen(b->cmdline), cmdline_max);
         return true;
     }
     if (!place_kernel(pc, b, version, err))

@@ -392,8 +392,8 @@ bool pc_init(struct machine *m, const struct pc_config *c, GError **err)
     m->board_free = free_board;
     m->board_power_button = power_button;
     machine_add_state(m, &pc_state_table, "", pc);
-    if (!make_ram(pc, c, err) || !add_processors(pc, c, err) || !add_chipset(pc, c, err) || !add_legacy_chips(pc, c, err) ||
-        !add_keyboard_and_screen(pc, c, err) || !add_serial_ports(pc, c, err))
+    if (!make_ram(pc, c, err) || !add_processors(pc, c, err) || !add_chipset(pc, c, err) ||
+        !add_legacy_chips(pc, c, err) || !add_keyboard_and_screen(pc, c, err) || !add_serial_ports(pc, c, err))
         return false;
     struct device *fw_cfg = add(pc, &fw_cfg_type, m->system_bus, err, NULL);
     if (!fw_cfg)

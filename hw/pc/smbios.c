@@ -32,12 +32,12 @@ enum {
 void smbios_config_clear(struct smbios_config *c)
 {
     char **strings[] = {
-        &c->bios_vendor, &c->bios_version, &c->bios_date, &c->manufacturer, &c->product, &c->version, &c->serial, &c->sku,
-        &c->family, &c->board_manufacturer, &c->board_product, &c->board_version, &c->board_serial, &c->board_asset,
-        &c->board_location, &c->chassis_manufacturer, &c->chassis_version, &c->chassis_serial, &c->chassis_asset,
-        &c->chassis_sku, &c->cpu_socket, &c->cpu_manufacturer, &c->cpu_version, &c->cpu_serial, &c->cpu_asset,
-        &c->cpu_part, &c->memory_locator, &c->memory_bank, &c->memory_manufacturer, &c->memory_serial, &c->memory_asset,
-        &c->memory_part,
+        &c->bios_vendor, &c->bios_version, &c->bios_date, &c->manufacturer, &c->product, &c->version, &c->serial,
+        &c->sku, &c->family, &c->board_manufacturer, &c->board_product, &c->board_version, &c->board_serial,
+        &c->board_asset, &c->board_location, &c->chassis_manufacturer, &c->chassis_version, &c->chassis_serial,
+        &c->chassis_asset, &c->chassis_sku, &c->cpu_socket, &c->cpu_manufacturer, &c->cpu_version, &c->cpu_serial,
+        &c->cpu_asset, &c->cpu_part, &c->memory_locator, &c->memory_bank, &c->memory_manufacturer, &c->memory_serial,
+        &c->memory_asset, &c->memory_part,
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
         g_clear_pointer(strings[i], g_free);
@@ -306,7 +306,8 @@ static uint8_t checksum(const uint8_t *p, unsigned len)
     return -sum;
 }
 
-void smbios_entry_point(uint8_t out[SMBIOS_ENTRY_SIZE], uint32_t address, uint16_t size, uint16_t count, uint16_t largest)
+void smbios_entry_point(uint8_t out[SMBIOS_ENTRY_SIZE], uint32_t address, uint16_t size, uint16_t count,
+                        uint16_t largest)
 {
     memset(out, 0, SMBIOS_ENTRY_SIZE);
     memcpy(out, "_SM_", 4);

@@ -40,6 +40,7 @@ struct smbios_input {
 GByteArray *smbios_tables(const struct smbios_input *in, uint16_t *count, uint16_t *largest);
 #define SMBIOS_ENTRY_SIZE 31
 /* The 2.x entry point for tables of that size at that address. */
-void smbios_entry_point(uint8_t out[SMBIOS_ENTRY_SIZE], uint32_t address, uint16_t size, uint16_t count, uint16_t largest);
+void smbios_entry_point(uint8_t out[SMBIOS_ENTRY_SIZE], uint32_t address, uint16_t size, uint16_t count,
+                        uint16_t largest);
 
 #endif

@@ -170,10 +170,11 @@ static void test_moves(gconstpointer cpus)
 
     struct run r = { .loop = g_main_loop_new(NULL, FALSE), .text = g_string_new(NULL) };
     unsigned n = GPOINTER_TO_UINT(cpus), moves = 0;
-    r.config = (struct pc_config){ .ram_size = 128 << 20, .cpus = n, .sockets = n, .cores = 1, .threads = 1, .cpu_model = "max",
-                                   .kernel = kernel, .initrd = initrd, .append = "console=ttyS0 panic=-1 quiet", .acpi = true,
-                                   .hpet = true, .vga = true, .i8042 = true, .serials = { "serial0" }, .reboot_timeout = -1,
-                                   .nographic = true, .globals = g_ptr_array_new(), .fw_cfg = g_ptr_array_new(),
+    r.config = (struct pc_config){ .ram_size = 128 << 20, .cpus = n, .sockets = n, .cores = 1, .threads = 1,
+                                   .cpu_model = "max", .kernel = kernel, .initrd = initrd,
+                                   .append = "console=ttyS0 panic=-1 quiet", .acpi = true, .hpet = true, .vga = true,
+                                   .i8042 = true, .serials = { "serial0" }, .reboot_timeout = -1, .nographic = true,
+                                   .globals = g_ptr_array_new(), .fw_cfg = g_ptr_array_new(),
                                    .firmware_dirs = g_ptr_array_new() };
     vm_lock();
     make(&r);

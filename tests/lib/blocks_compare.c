@@ -388,7 +388,8 @@ void blocks_describe(const struct blocks_pair *p, const struct blocks_case *c, G
 
     for (unsigned k = 0; k < c->count; k++)
         left += !c->items[k].gone;
-    g_string_append_printf(out, "# %s against %s: SEED=%" PRIu64 " CASE=%" PRIu64 ", mode %s, run %u, %u of %u instructions\n",
+    g_string_append_printf(out,
+                           "# %s against %s: SEED=%" PRIu64 " CASE=%" PRIu64 ", mode %s, run %u, %u of %u instructions\n",
                            p->subject->engine, p->reference->engine, c->seed, c->number, blocks_mode_names[c->mode],
                            c->again + 1, left, c->count);
     describe_start(c, out);

@@ -228,7 +228,8 @@ static void test_kvm_leaves(void)
     g_assert_cmphex(r[0], ==, 0x40000010);
     g_assert_cmpmem(&r[1], 12, "KVMKVMKVM\0\0", 12);
     cpu_cpuid(f.cpu, 0x40000001, 0, r);
-    g_assert_cmphex(r[0], ==, 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 11 | 1 << 13 | 1 << 24);
+    g_assert_cmphex(r[0], ==, 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 11 | 1 << 13 |
+                    1 << 24);
     g_assert_cmphex(r[3], ==, 0);
     cpu_cpuid(f.cpu, 0x40000010, 0, r);
     g_assert_cmpuint(r[0], ==, 1000000);

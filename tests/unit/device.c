@@ -138,8 +138,8 @@ static void test_props(void)
     g_assert_cmpuint(t->number, ==, 0x3f8);
     g_assert_cmpuint(t->size, ==, 1 << 20);
     static const struct { const char *name, *value; } good[] = {
-        { "flag", "off" }, { "small", "255" }, { "medium", "0xffff" }, { "number", "017" }, { "big", "18446744073709551615" },
-        { "size", "3G" }, { "text", "one" }, { "text", "two" }, { "id", "it" },
+        { "flag", "off" }, { "small", "255" }, { "medium", "0xffff" }, { "number", "017" },
+        { "big", "18446744073709551615" }, { "size", "3G" }, { "text", "one" }, { "text", "two" }, { "id", "it" },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
         g_assert_true(device_set_prop(d, good[i].name, good[i].value, &err));

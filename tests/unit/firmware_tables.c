@@ -40,8 +40,8 @@ static struct linked link_tables(unsigned cpus, bool hpet)
     uint32_t ids[255];
     for (unsigned i = 0; i < cpus; i++)
         ids[i] = i;
-    struct acpi_input in = { .cpus = cpus, .apic_ids = ids, .pci_hole_start = 0xc0000000, .serial_ports = 1, .hpet = hpet,
-                             .i8042 = true, .vga = true };
+    struct acpi_input in = { .cpus = cpus, .apic_ids = ids, .pci_hole_start = 0xc0000000, .serial_ports = 1,
+                             .hpet = hpet, .i8042 = true, .vga = true };
     struct linked l = { .t = acpi_tables_new(&in) };
     acpi_tables_link(l.t, TABLES_ADDR, &l.rsdp, &l.tables);
     return l;
@@ -118,23 +118,25 @@ static void test_aml(void)
     g_autofree char *dir = g_dir_make_tmp("trapeze-acpi-XXXXXX", NULL);
     struct linked l = link_tables(20, true);
     const uint8_t *fadt = find(&l, "FACP"), *ssdt = find(&l, "SSDT"), *dsdt = at(&l, get32(fadt + 40));
-    g_autofree char *ssdt_file = g_build_filename(dir, "ssdt.aml", NULL), *dsdt_file = g_build_filename(dir, "dsdt.aml", NULL);
-    g_autofree char *text_file = g_build_filename(dir, "ssdt.dsl", NULL), *dsdt_text = g_build_filename(dir, "dsdt.dsl", NULL);
+    g_autofree char *ssdt_file = g_build_filename(dir, "ssdt.aml", NULL);
+    g_autofree char *dsdt_file = g_build_filename(dir, "dsdt.aml", NULL);
+    g_autofree char *text_file = g_build_filename(dir, "ssdt.dsl", NULL);
+    g_autofree char *dsdt_text = g_build_filename(dir, "dsdt.dsl", NULL);
     g_assert_true(g_file_set_contents(ssdt_file, (const char *)ssdt, get32(ssdt + 4), NULL));
     g_assert_true(g_file_set_contents(dsdt_file, (const char *)dsdt, get32(dsdt + 4), NULL));
     char *argv[] = { "iasl", "-e", dsdt_file, "-d", ssdt_file, NULL };
     g_autofree char *out = NULL, *text = NULL;
     int status;
-    g_assert_true(g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
-                               &status, NULL));
+    g_assert_true(g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out,
+                               NULL, &status, NULL));
     g_assert_cmpint(status, ==, 0);
     g_assert_true(g_file_get_contents(text_file, &text, NULL, NULL));
     g_assert_nonnull(strstr(text, "Device (C013)"));
     g_assert_null(strstr(text, "rror"));
     char *dsdt_argv[] = { "iasl", "-d", dsdt_file, NULL };
     g_autofree char *dsdt_out = NULL, *dsdt_source = NULL;
-    g_assert_true(g_spawn_sync(NULL, dsdt_argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &dsdt_out,
-                               NULL, &status, NULL));
+    g_assert_true(g_spawn_sync(NULL, dsdt_argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
+                               &dsdt_out, NULL, &status, NULL));
     g_assert_true(g_file_get_contents(dsdt_text, &dsdt_source, NULL, NULL));
     g_assert_nonnull(strstr(dsdt_source, "Name (HOLE, 0xC0000000)"));
     g_assert_nonnull(strstr(dsdt_source, "Name (COMS, 0x00000001)"));

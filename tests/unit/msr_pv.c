@@ -206,8 +206,8 @@ static void test_speculation(void)
 static void test_missing(void)
 {
     begin("max,-spec-ctrl,-mtrr,-mca,-x2apic,-tsc-deadline,-tsc-adjust,-xsaves,-arch-capabilities,-pat,-sep,kvm=off");
-    static const uint32_t gone[] = { 0x48, 0x200, 0x2ff, 0xfe, 0x250, 0x400, 0x179, 0x17b, 0x808, 0x6e0, 0x3b, 0xda0, 0x10a, 0x277,
-                                     0x174, 0x12, 0x4b564d01, 0x4b564d03, 0x4b564d04 };
+    static const uint32_t gone[] = { 0x48, 0x200, 0x2ff, 0xfe, 0x250, 0x400, 0x179, 0x17b, 0x808, 0x6e0, 0x3b, 0xda0,
+                                     0x10a, 0x277, 0x174, 0x12, 0x4b564d01, 0x4b564d03, 0x4b564d04 };
     for (unsigned i = 0; i < G_N_ELEMENTS(gone); i++) {
         no_read(gone[i]);
         no_write(gone[i], 0);

@@ -49,7 +49,8 @@ static void test_sizes(void)
     check_size("4096B", 4096);
     check_size("7EB", UINT64_C(7) << 60);
     check_size("9007199254740993B", UINT64_C(9007199254740993)); /* more digits than a double has */
-    static const char *const bad[] = { "", "x", "-1", "1Q", "1Mx", "1e3", "8E", "999999999E", "G", "1 M", "nan", "inf" };
+    static const char *const bad[] = { "", "x", "-1", "1Q", "1Mx", "1e3", "8E", "999999999E", "G", "1 M", "nan",
+                                       "inf" };
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         uint64_t v;
         GError *err = NULL;
