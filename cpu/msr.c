@@ -124,7 +124,7 @@ struct plain_msr {
 };
 
 #define PLAIN(msr_, member_, feature_, check_, mask_) \
-    { .msr = (msr_), .offset = offsetof(struct cpu, member_), .feature = FEAT_##feature_, .check = CHECK_##check_,
+    { .msr = (msr_), .offset = offsetof(struct cpu, member_), .feature = FEAT_##feature_, .check = CHECK_##check_, \
       .mask = (mask_) }
 
 static const struct plain_msr plain_msrs[] = {
