@@ -83,7 +83,7 @@ static struct enc row_enc(const struct gen *g, const struct insn *i, const struc
     const struct insn_row *row = insn_row(i);
     struct enc c = { .opcode = row->opcode, .map = maps[row->map], .vex = (i->flags & INSN_VEX) != 0, .l = i->vl };
     c.prefix = row->prefix == PFX_66 ? 0x66 : row->prefix == PFX_F3 ? 0xf3 : row->prefix == PFX_F2 ? 0xf2 : 0;
-    c.w = i->flags & INSN_W && (g->s->cpu->code_size == 3 || row->attr & ROW_W1);
+    c.w = row->attr & ROW_W1 || (i->flags & INSN_W && g->s->cpu->code_size == 3);
     if (s->used[FIELD_IMM] || s->used[FIELD_IS4]) {
         c.imm_size = 1;
         c.imm = s->used[FIELD_IS4] ? i->is4 << 4 | ((int64_t)i->imm & 15) : (int64_t)i->imm;
