@@ -383,6 +383,8 @@ static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned
 static struct unit *find_unit(struct jit *j, struct cpu *cpu, bool may_translate)
 {
     uint64_t phys, pc = cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    if (!(cpu->mode_key & MODE_FLAT) && cpu->rip > cpu->seg[SEG_CS].limit)
+        return NULL; /* #GP before #PF: the interpreter's business */
     const uint8_t *page = cpu_code_page(cpu, pc, &phys);
     if (!page)
         return NULL;
