@@ -125,10 +125,11 @@ static void gen_copy(struct gen *g, const struct insn *i, unsigned arg)
             rm = general(g, i->rm, H_R9);
         emit_reg(&g->e, &c, reg, rm);
     }
-    if (s.used[FIELD_REG] && !s.vector[FIELD_REG] && s.written[FIELD_REG])
-        gen_dst_end(g, i->reg, reg);
+    /* MULX: if both are the same register it gets the upper half. */
     if (s.used[FIELD_VVVV] && !s.vector[FIELD_VVVV] && s.written[FIELD_VVVV])
         gen_dst_end(g, i->vvvv, c.vvvv);
+    if (s.used[FIELD_REG] && !s.vector[FIELD_REG] && s.written[FIELD_REG])
+        gen_dst_end(g, i->reg, reg);
     if (!mem && s.used[FIELD_RM] && !s.vector[FIELD_RM] && s.written[FIELD_RM])
         gen_dst_end(g, i->rm, rm);
     if (row->flags_written & FLAGS_ARITH)
