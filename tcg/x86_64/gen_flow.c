@@ -202,11 +202,11 @@ static void gen_loop(struct gen *g, const struct insn *i, unsigned arg)
 
 static void gen_jmp_near(struct gen *g, const struct insn *i, unsigned arg)
 {
+    gen_flags_clobber(g); /* by way of RAX */
     if (i->flags & INSN_MEM)
         emit_load(&g->e, i->osize, H_RAX, gen_rm_mem(g, i, false));
     else
         emit_op_reg(&g->e, 0x8b, i->osize, H_RAX, gen_src(g, i->rm, i->osize, H_RAX));
-    gen_flags_clobber(g);
     probe_or_handler(g);
     emit_indirect(&g->e, 4, jump_field(offsetof(struct jump_entry, code)));
 }
@@ -264,11 +264,11 @@ static void gen_call_rel(struct gen *g, const struct insn *i, unsigned arg)
 static void gen_call_near(struct gen *g, const struct insn *i, unsigned arg)
 {
     struct emit *e = &g->e;
+    gen_flags_clobber(g); /* by way of RAX */
     if (i->flags & INSN_MEM)
         emit_load(e, 3, H_RAX, gen_rm_mem(g, i, false));
     else
         emit_mov(e, H_RAX, gen_src(g, i->rm, 3, H_RAX));
-    gen_flags_clobber(g);
     probe_or_handler(g);
     emit_load(e, 3, H_R9, jump_field(offsetof(struct jump_entry, code)));
     emit_store(e, 3, H_RAX, STATE(jump_target));
