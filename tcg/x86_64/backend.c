@@ -63,11 +63,11 @@ static bool has_stack(const struct source *s, const struct insn *i)
 /* Without a flat code segment only what stays in the page can do without looking at its limit. */
 static bool has_jump(const struct source *s, const struct insn *i)
 {
-    if (s->cpu->code_size == 3)
-        return true;
+    int64_t target = (int64_t)i->end + i->disp;
+    if (s->cpu->code_size == 3) /* out of canonical space it faults, judged by where the page is seen now */
+        return cpu_is_canonical(s->cpu, (s->cpu->rip & PAGE_MASK) + (uint64_t)target);
     if (i->osize != s->cpu->code_size)
         return false;
-    int64_t target = (int64_t)i->end + i->disp;
     return s->key & MODE_FLAT ||
            (target >= 0 && target < (int64_t)PAGE_SIZE && (i->osize > 1 || s->key & KEY_ALIGNED));
 }
@@ -100,7 +100,7 @@ bool backend_has(const struct source *s, const struct insn *i)
         return false;
     if (t->needs & GEN_NEAR && !(s->key & MODE_FLAT && i->osize == s->cpu->code_size))
         return false;
-    if (row->end == END_JUMP && row->op != &op_call_rel && !has_jump(s, i))
+    if (row->end == END_JUMP && !has_jump(s, i))
         return false;
     return !(t->needs & GEN_VECTOR && s->key & KEY_XM && uses_arithmetic(row));
 }
