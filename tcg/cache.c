@@ -300,7 +300,7 @@ static void set_extent(const struct source *s, struct unit *u)
     u->first = s->insns[0].off;
     for (unsigned k = 0; k < s->count; k++) {
         const struct guest_insn *g = &s->insns[k];
-        u->last = (uint16_t)(g->off + MAX(g->i.len, 1) - 1);
+        u->last = (uint16_t)MIN(g->off + MAX(g->i.len, 1) - 1u, PAGE_SIZE - 1u);
         u->granules |= granules(g->off, u->last);
     }
 }

@@ -5,6 +5,8 @@
  */
 #include "tcg/unit.h"
 
+#include "cpu/block.h"
+
 #define MXCSR_MASKS 0x1f80u
 
 /* --- Arithmetic flags: in rflags for C, as LAHF and SETO leave them in AX for generated code --------------------------------- */
@@ -91,6 +93,14 @@ bool jit_call_handler(struct cpu *cpu, const struct insn *i)
     cpu->insn = NULL;
     flags_to_code(cpu);
     return leave;
+}
+
+void jit_interpret(struct cpu *cpu, const struct insn *i)
+{
+    cpu->rip = cpu_rip(cpu);
+    cpu->insn = NULL;
+    cpu_run_block(cpu, block_find(cpu, true));
+    cpu->block = NULL;
 }
 
 /* --- In and out ----------------------------------------------------------------------------------------------------------------------- */

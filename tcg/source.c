@@ -50,14 +50,32 @@ static void set_flow(struct source *s, struct guest_insn *g)
         g->target = (int16_t)target;
 }
 
-/* False: it is not whole within the page. */
+/*
+ * What the next page begins with, as far as the TLB knows it. Generated code looks at it again each time it runs into that
+ * page, so that nothing need be told of changes there.
+ */
+static void read_after(struct source *s)
+{
+    uint64_t next = (s->cpu->rip | ~PAGE_MASK) + 1;
+    if (s->cpu->code_size != 3)
+        next = (uint32_t)next;
+    const struct tlb_entry *e = &s->cpu->tlb_exec->e[tlb_index(next)];
+    s->after_count = 0;
+    if (!(s->key & MODE_FLAT) || e->tag_exec != next)
+        return;
+    s->after_count = INSN_MAX;
+    ram_copy(s->after, (const uint8_t *)(uintptr_t)(next + e->addend), INSN_MAX);
+}
+
+/* False: it is not whole within the page and what is known of the next one. */
 static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
 {
-    uint8_t bytes[INSN_MAX];
-    unsigned avail = MIN(INSN_MAX, (unsigned)PAGE_SIZE - off);
+    uint8_t bytes[2 * INSN_MAX];
+    unsigned in_page = MIN(INSN_MAX, (unsigned)PAGE_SIZE - off), avail = MIN(INSN_MAX, in_page + s->after_count);
     struct decode_mode mode = { .code_size = s->cpu->code_size, .stack32 = s->key & MODE_STACK32,
                                 .protected_mode = s->key & MODE_PROT };
-    ram_copy(bytes, s->page + off, avail);
+    ram_copy(bytes, s->page + off, in_page);
+    memcpy(bytes + in_page, s->after, avail - in_page);
     *g = (struct guest_insn){ .off = (uint16_t)off };
     enum decode_result r = decode_insn(bytes, avail, mode, &g->i);
     if (r == DECODE_MORE)
@@ -68,6 +86,7 @@ static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
     else
         g->i.fn = block_handler(s->cpu, &g->i);
     g->i.end = (uint16_t)(off + g->i.len);
+    g->crosses = !g->raises && g->i.end > PAGE_SIZE;
     if (!g->raises && g->i.base == R_RIP)
         g->i.disp += g->i.end;
     set_flow(s, g);
@@ -81,10 +100,11 @@ static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], stru
         struct guest_insn *g = &s->insns[s->count];
         if (!decode_at(s, off, g))
             return;
-        for (unsigned k = off; k < g->i.end; k++)
+        unsigned end = MIN(g->i.end, (unsigned)PAGE_SIZE);
+        for (unsigned k = off; k < end; k++)
             if (taken[k])
                 return; /* it overlaps with another reading of these bytes: that way is left for another unit */
-        memset(taken + off, 1, g->i.len);
+        memset(taken + off, 1, end - off);
         s->at[off] = (int16_t)s->count++;
         if (g->target >= 0 && !is_call(&g->i) && todo->count < G_N_ELEMENTS(todo->off))
             todo->off[todo->count++] = (uint16_t)g->target;
@@ -175,6 +195,7 @@ bool source_read(struct source *s)
     struct walk_list todo = { .off = { s->start }, .count = 1 };
     memset(s->at, 0xff, sizeof s->at);
     s->count = 0;
+    read_after(s);
     for (unsigned k = 0; k < todo.count; k++)
         decode_run(s, todo.off[k], taken, &todo);
     if (s->at[s->start] < 0)

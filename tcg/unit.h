@@ -46,7 +46,7 @@ struct unit {
     struct link *links;
     unsigned link_count;
     struct link *incoming;
-    struct insn *insns;     /* those that generated code hands to handlers */
+    struct insn *insns;     /* those that generated code hands to handlers; one more for what crosses the page's end */
 };
 
 /* --- Guest code under translation ---------------------------------------------------------------------------------------- */
@@ -61,6 +61,7 @@ struct guest_insn {
     bool native;        /* the back end has a template; else the handler is called */
     bool falls;         /* execution may go on with the next one */
     bool raises;        /* no instruction: the handler raises */
+    bool crosses;       /* its last bytes are in the next page: source.after has them */
     int16_t target;     /* page offset of a direct jump's target if it lies in the page, or -1 */
 };
 
@@ -71,6 +72,8 @@ struct source {
     uint16_t start;      /* page offset of the entry */
     uint32_t key;
     bool precise;
+    uint8_t after[16];    /* what the next page begins with, if after_count is not 0 */
+    unsigned after_count;
     unsigned count;
     struct guest_insn insns[UNIT_INSNS]; /* sorted by offset */
     int16_t at[4096];    /* index of the instruction at each page offset, or -1 */
@@ -109,5 +112,7 @@ void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code);
 void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l);
 /* Calls the handler of an instruction. True: generated code is to be left. */
 bool jit_call_handler(struct cpu *cpu, const struct insn *i);
+/* A handler: interprets whatever the instruction is by now, and leaves. */
+void jit_interpret(struct cpu *cpu, const struct insn *i);
 
 #endif

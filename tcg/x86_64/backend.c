@@ -184,6 +184,8 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
     const struct gen_template *t = &g->b->templates[at->i.row];
     g->g = at;
     g->slow = -1;
+    if (at->crosses)
+        gen_check_next_page(g);
     if (at->native)
         t->fn(g, &at->i, t->arg);
     else
@@ -233,7 +235,7 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     *g = (struct gen){ .e = { area->at, area->skew }, .b = b, .s = s, .u = u };
     u->code = emit_here(&g->e);
     u->links = g_new(struct link, s->count * 2);
-    u->insns = g_new(struct insn, s->count);
+    u->insns = g_new(struct insn, s->count + 1);
     for (unsigned k = 0; k < s->count; k++)
         u->insns[k] = s->insns[k].i;
     emit_all(g);

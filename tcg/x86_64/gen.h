@@ -161,6 +161,8 @@ static inline struct hmem gen_rm_mem(struct gen *g, const struct insn *i, bool w
 void gen_goto(struct gen *g, int32_t off);
 /* RAX = RIP of a page offset. Keeps flags. */
 void gen_rip(struct gen *g, int32_t off);
+/* Makes sure that the instruction under way still goes on in the next page as it did; else it is interpreted. */
+void gen_check_next_page(struct gen *g);
 /* Calls the handler in line. */
 void gen_call_handler(struct gen *g);
 void gen_cold_code(struct gen *g);

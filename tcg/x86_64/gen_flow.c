@@ -143,6 +143,42 @@ void gen_call_handler(struct gen *g)
     g->vectors = false;
 }
 
+/* The host's address of the next page into RAX, where it may be executed; R9 and RCX are used. */
+static struct cold *find_next_page(struct gen *g)
+{
+    struct emit *e = &g->e;
+    struct cold *c = gen_cold(g, COLD_HANDLER);
+    gen_rip(g, PAGE_SIZE);
+    emit_load(e, 3, H_R9, STATE(tlb_exec));
+    emit_mov(e, H_RCX, H_RAX);
+    emit_shift_imm(e, 5, 3, H_RCX, 7);
+    emit_alu_imm(e, ALU_AND, 2, H_RCX, (TLB_SIZE - 1) << 5);
+    emit_op_mem(e, 0x3b, 3, H_RAX, hmem_index(H_R9, H_RCX, 0, offsetof(struct tlb_entry, tag_exec)));
+    c->from[c->from_count++] = emit_jcc(e, CC_NZ);
+    emit_op_mem(e, 0x03, 3, H_RAX, hmem_index(H_R9, H_RCX, 0, offsetof(struct tlb_entry, addend)));
+    return c;
+}
+
+void gen_check_next_page(struct gen *g)
+{
+    struct emit *e = &g->e;
+    struct insn *other = &g->u->insns[g->s->count]; /* no more than one in a unit lies there */
+    *other = g->g->i;
+    other->fn = jit_interpret;
+    gen_flags_clobber(g);
+    struct cold *c = find_next_page(g);
+    unsigned bytes = g->g->i.end - PAGE_SIZE;
+    for (unsigned at = 0, size; at < bytes; at += 1u << size) {
+        size = bytes - at >= 4 ? 2 : bytes - at >= 2 ? 1 : 0;
+        struct enc cmp = { .opcode = size ? 0x81 : 0x80, .prefix = size == 1 ? 0x66 : 0, .imm_size = 1u << size };
+        memcpy(&cmp.imm, g->s->after + at, 1u << size);
+        emit_mem(e, &cmp, ALU_CMP, hmem_base(H_RAX, (int32_t)at));
+        c->from[c->from_count++] = emit_jcc(e, CC_NZ);
+    }
+    c->insn = other;
+    c->back = e->at; /* it does not come back */
+}
+
 /* --- Jumps -------------------------------------------------------------------------------------------------------------------------- */
 
 static int32_t branch_target(const struct insn *i)
