@@ -271,6 +271,7 @@ static void deliver_long(struct cpu *cpu, const struct delivery *d, const struct
     push_to(&p, d->rip, 3);
     if (d->has_error)
         push_to(&p, d->error, 3);
+    desc_set_accessed(cpu, &cs);
     if (cpl < cpu->cpl)
         seg_load_null_ss(cpu, cpl);
     cpu->r[R_RSP] = p.sp;

@@ -274,8 +274,8 @@ static void far_call(struct cpu *cpu, const struct insn *i, uint16_t selector, u
     check_target_rip(cpu, &d, offset);
     push_to(&p, cpu->seg[SEG_CS].selector, width);
     push_to(&p, insn_next_rip(cpu, i), width);
-    stack_set_sp(cpu, p.sp);
     desc_set_accessed(cpu, &d);
+    stack_set_sp(cpu, p.sp);
     seg_load_cs(cpu, selector, &d, cpu->cpl);
     cpu_set_rip(cpu, offset);
 }

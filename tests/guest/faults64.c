@@ -62,6 +62,8 @@
     K("ltr null", "xor %eax, %eax", "ltr %ax", EXC_GP, 0, 0, 0) \
     K("gate not present", "movb $0x0e, 0x5215", "int $0x21", EXC_NP, 0x10a, 0, 0) \
     K("gate of bad type", "movb $0x85, 0x5225", "int $0x22", EXC_GP, 0x112, 0, 0) \
+    K("gate to code not yet accessed", "andb $0xfe, " ORG("f64_gdt") " + 0x25\n mov $" ORG("f64_marked") ", %eax\n mov %ax, 0x5280", \
+      "int $0x28", 0x91, 0, -1, 0) \
     K("gate to a null selector", "movw $0, 0x5232", "int $0x23", EXC_GP, 0, 0, 0) \
     K("gate to data", "movw $0x10, 0x5242", "int $0x24", EXC_GP, 0x10, 0, 0) \
     K("gate to code32", "movw $0x08, 0x5252", "int $0x25", EXC_GP, 8, 0, 0) \
@@ -91,6 +93,7 @@ GUEST_CODE(f64, GUEST_ENTER_LONG("f64") FAULT_START("f64")
     FAULT_RUNTIME("f64")
     "f64_gate: .long 0\n .word 0x63\n"
     "f64_called: int $0x91\n"
+    "f64_marked: testb $1, " ORG("f64_gdt") " + 0x25\n jnz 1f\n int $0x92\n 1: int $0x91\n"
     ".balign 8\n"
     "f64_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009b000000ffff, 0x00af9b000000ffff, 0x000093000000ffff\n"
     ".quad 0x00cff3000000ffff, 0x00affb000000ffff, 0x0000890040000067, 0\n"

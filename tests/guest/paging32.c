@@ -47,6 +47,10 @@ GUEST_CODE(two, START32("two")
     /* NX means nothing here, and the error code of a fetch has no I */
     "mov $0xc0000080, %ecx\n rdmsr\n or $0x800, %eax\n wrmsr\n mov $0xc00000, %ebx\n" TRY("jmp *%ebx", "14", "0", "0xc00000", "18")
     "mov %cr4, %eax\n or $0x100000, %eax\n mov %eax, %cr4\n" TRY("jmp *%ebx", "14", "0x10", "0xc00000", "19")
+    /* a far call whose target's descriptor cannot be marked accessed leaves ESP where it was */
+    "mov $" ORG("two_gdt") ", %esi\n mov $0x403000, %edi\n mov $6, %ecx\n rep movsl\n movl $0xffff, 0x403018\n movl $0xcf9a00, 0x40301c\n"
+    "movw $31, 0x6020\n movl $0x403000, 0x6022\n lgdt 0x6020\n movl $0x403001, 0x1100c\n invlpg 0x403000\n mov %esp, 0x6028\n"
+    TRY("lcall $0x18, $0", "14", "3", "0x40301c", "20") "cmp %esp, 0x6028\n je 1f\n mov $21, %al\n out %al, $0xf4\n 1:\n"
     GUEST_EXIT("0") END32("two"))
 
 static void test_two_levels(void)
