@@ -186,6 +186,12 @@ static inline _Noreturn void cpu_raise_gp0(struct cpu *cpu)
 {
     cpu_raise_error(cpu, EXC_GP, 0);
 }
+/* CR4.UMIP keeps SGDT, SIDT, SLDT, STR and SMSW from user code. */
+static inline void cpu_check_umip(struct cpu *cpu)
+{
+    if (cpu->cr4 & CR4_UMIP && cpu->cpl)
+        cpu_raise_gp0(cpu);
+}
 static inline _Noreturn void cpu_raise_ud(struct cpu *cpu)
 {
     cpu_raise(cpu, EXC_UD);

@@ -154,8 +154,7 @@ static void deliver_real(struct cpu *cpu, const struct delivery *d)
     if (at + 3 > cpu->idtr.limit)
         cpu_raise_error(cpu, EXC_GP, idt_error(d));
     uint32_t entry = mem_load_system(cpu, (uint32_t)(cpu->idtr.base + at), 4);
-    const struct segment *ss = &cpu->seg[SEG_SS];
-    struct pusher p = { cpu, ss->base, stack_mask(cpu), cpu->r[R_RSP], ss->limit, ss->attr, cpu->cpl, 0 };
+    struct pusher p = pusher_current(cpu);
     push_to(&p, d->rflags, 1);
     push_to(&p, cpu->seg[SEG_CS].selector, 1);
     push_to(&p, d->rip, 1);
@@ -169,8 +168,7 @@ static void deliver_real(struct cpu *cpu, const struct delivery *d)
 static void deliver_v86_redirected(struct cpu *cpu, const struct delivery *d)
 {
     uint32_t entry = mem_load_cpl(cpu, d->vector * 4, 4, 3, SEG_FLAT);
-    const struct segment *ss = &cpu->seg[SEG_SS];
-    struct pusher p = { cpu, ss->base, 0xffff, cpu->r[R_RSP], ss->limit, ss->attr, 3, 0 };
+    struct pusher p = pusher_current(cpu);
     uint64_t flags = d->rflags;
     bool virtual_if = cpu_iopl(cpu) < 3;
     if (virtual_if)
@@ -255,7 +253,7 @@ static void deliver_long(struct cpu *cpu, const struct delivery *d, const struct
 {
     struct desc cs;
     unsigned cpl = check_target(cpu, d, g, &cs);
-    struct pusher p = { cpu, 0, UINT64_MAX, cpu->r[R_RSP], 0, 0, cpl, d->ext };
+    struct pusher p = pusher_flat(cpu, cpu->r[R_RSP], cpl, d->ext);
     uint16_t unused;
     if (!cpu_is_canonical(cpu, g->offset))
         cpu_raise_error(cpu, EXC_GP, d->ext);
@@ -303,22 +301,16 @@ static void deliver_protected(struct cpu *cpu, const struct delivery *d, const s
     unsigned cpl = check_target(cpu, d, g, &cs);
     unsigned width = g->type & 8 ? 2 : 1;
     bool from_v86 = cpu_v86(cpu), inner = cpl < cpu->cpl;
-    const struct segment *old = &cpu->seg[SEG_SS];
     uint16_t ss_selector = 0;
-    struct pusher p = { cpu, old->base, stack_mask(cpu), cpu->r[R_RSP], old->limit, old->attr, cpl, d->ext };
-    if (!p.attr) /* no stack at all, as after a task switch that failed: limit 0 makes it #SS */
-        p.attr = SEG_P;
+    struct pusher p = pusher_current(cpu);
+    p.fault_error = d->ext;
     if (inner) {
-        p.sp = tss_stack(cpu, cpl, &ss_selector, d->ext);
+        uint64_t sp = tss_stack(cpu, cpl, &ss_selector, d->ext);
         seg_check_ss(cpu, ss_selector, cpl, &ss, EXC_TS, d->ext);
-        p.base = desc_base(&ss);
-        p.mask = ss.high & SEG_DB ? UINT32_MAX : 0xffff;
-        p.limit = desc_limit(&ss);
-        p.attr = desc_attr(&ss);
-        p.fault_error = (ss_selector & 0xfffc) | d->ext;
+        p = pusher_in(cpu, &ss, sp, cpl, (ss_selector & 0xfffc) | d->ext);
         if (from_v86)
             push_v86_segments(cpu, &p, width);
-        push_to(&p, old->selector, width);
+        push_to(&p, cpu->seg[SEG_SS].selector, width);
         push_to(&p, cpu->r[R_RSP], width);
     }
     push_to(&p, d->rflags, width);
@@ -344,15 +336,7 @@ static void deliver_protected(struct cpu *cpu, const struct delivery *d, const s
 static void deliver_task(struct cpu *cpu, const struct delivery *d, const struct gate *g)
 {
     struct desc tss;
-    uint32_t error = (g->selector & 0xfffc) | d->ext;
-    if (g->selector & 4)
-        cpu_raise_error(cpu, EXC_GP, error);
-    desc_read_or_raise(cpu, g->selector, &tss, EXC_GP, d->ext);
-    unsigned type = desc_type(&tss);
-    if (tss.high & SEG_S || (type != DESC_TSS16 && type != DESC_TSS32))
-        cpu_raise_error(cpu, EXC_GP, error);
-    if (!desc_present(&tss))
-        cpu_raise_error(cpu, EXC_NP, error);
+    tss_read_desc(cpu, g->selector, &tss, false, EXC_GP, d->ext);
     task_switch(cpu, g->selector, &tss, TASK_INT, d->rip, d->has_error, d->error, d->ext);
 }
 

@@ -12,12 +12,6 @@
 
 /* --- Segment registers -------------------------------------------------------------------------------------------- */
 
-static void check_umip(struct cpu *cpu)
-{
-    if (cpu->cr4 & CR4_UMIP && cpu->cpl)
-        cpu_raise_gp0(cpu);
-}
-
 /* MOV SS and POP SS hold back interrupts and debug traps until the next instruction, which loads RSP, is done. */
 static void load_seg(struct cpu *cpu, enum seg s, uint16_t selector)
 {
@@ -64,10 +58,8 @@ OP_FORMS_SIZE(pop_seg)
 
 static void load_far(struct cpu *cpu, const struct insn *i, enum seg s)
 {
-    unsigned size = 1u << i->osize;
-    uint64_t at = insn_linear(cpu, i, size + 2, false);
-    uint64_t offset = mem_load(cpu, at, i->osize, i->seg);
-    uint16_t selector = mem_load16(cpu, at + size, i->seg);
+    uint16_t selector;
+    uint64_t offset = seg_load_far_ptr(cpu, i, &selector);
     cpu_load_seg(cpu, s, selector);
     reg_set(cpu, i->reg, offset, i->osize);
 }
@@ -94,7 +86,7 @@ static unsigned table_size(const struct cpu *cpu)
 static void store_table(struct cpu *cpu, const struct insn *i, uint64_t base, uint16_t limit)
 {
     unsigned size = table_size(cpu);
-    check_umip(cpu);
+    cpu_check_umip(cpu);
     uint64_t at = insn_linear(cpu, i, 2 + (1u << size), true);
     mem_probe_write(cpu, at, 2 + (1u << size), i->seg);
     mem_store16(cpu, at, limit, i->seg);
@@ -145,14 +137,14 @@ OP_FORM_ONE(lidt)
 
 OP_BODY sldt_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    check_umip(cpu);
+    cpu_check_umip(cpu);
     rm_set(cpu, i, cpu->seg[SEG_LDTR].selector, mem ? 1 : size, mem);
 }
 OP_FORMS_SIZE_MEM(sldt)
 
 OP_BODY str_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    check_umip(cpu);
+    cpu_check_umip(cpu);
     rm_set(cpu, i, cpu->seg[SEG_TR].selector, mem ? 1 : size, mem);
 }
 OP_FORMS_SIZE_MEM(str)

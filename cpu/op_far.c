@@ -126,28 +126,16 @@ static void copy_params(struct cpu *cpu, struct pusher *p, const struct call_gat
         push_to(p, stack_peek(cpu, n << g->width, g->width), g->width);
 }
 
-/* A stack to push to at the present privilege. */
-static struct pusher own_stack(struct cpu *cpu)
-{
-    const struct segment *ss = &cpu->seg[SEG_SS];
-    bool flat = cpu_in_64(cpu);
-    return (struct pusher){ .cpu = cpu, .base = flat ? 0 : ss->base, .mask = stack_mask(cpu), .sp = cpu->r[R_RSP],
-                            .limit = ss->limit, .attr = flat ? 0 : ss->attr, .cpl = cpu->cpl };
-}
-
 static void call_gate_inner(struct cpu *cpu, const struct insn *i, const struct call_gate *g, struct desc *cs)
 {
     unsigned cpl = desc_dpl(cs);
     uint16_t ss_selector = cpl;
     struct desc ss = { 0 };
     uint64_t sp = tss_stack(cpu, cpl, &ss_selector, 0);
-    struct pusher p = { cpu, 0, UINT64_MAX, sp, 0, 0, cpl, ss_selector & 0xfffc };
+    struct pusher p = pusher_flat(cpu, sp, cpl, ss_selector & 0xfffc);
     if (!cpu_long(cpu)) {
         seg_check_ss(cpu, ss_selector, cpl, &ss, EXC_TS, 0);
-        p.base = desc_base(&ss);
-        p.mask = ss.high & SEG_DB ? UINT32_MAX : 0xffff;
-        p.limit = desc_limit(&ss);
-        p.attr = desc_attr(&ss);
+        p = pusher_in(cpu, &ss, sp, cpl, ss_selector & 0xfffc);
     }
     check_target_rip(cpu, cs, g->offset);
     push_to(&p, cpu->seg[SEG_SS].selector, g->width);
@@ -177,7 +165,7 @@ static void call_gate(struct cpu *cpu, const struct insn *i, uint16_t selector, 
         call_gate_inner(cpu, i, &g, &cs);
         return;
     }
-    struct pusher p = own_stack(cpu);
+    struct pusher p = pusher_current(cpu);
     check_target_rip(cpu, &cs, g.offset);
     push_to(&p, cpu->seg[SEG_CS].selector, g.width);
     push_to(&p, insn_next_rip(cpu, i), g.width);
@@ -197,17 +185,8 @@ static void transfer_task(struct cpu *cpu, const struct insn *i, uint16_t select
         if (!desc_present(d))
             cpu_raise_error(cpu, EXC_NP, error);
         selector = d->low >> 16;
-        error = selector & 0xfffc;
-        if (selector & 4) /* a TSS can only be in the GDT */
-            cpu_raise_error(cpu, EXC_GP, error);
-        desc_read_or_raise(cpu, selector, d, EXC_GP, 0);
-        if (d->high & SEG_S || (desc_type(d) != DESC_TSS16 && desc_type(d) != DESC_TSS32))
-            cpu_raise_error(cpu, EXC_GP, error);
-    } else if (selector & 4) {
-        cpu_raise_error(cpu, EXC_GP, error);
     }
-    if (!desc_present(d))
-        cpu_raise_error(cpu, EXC_NP, error);
+    tss_read_desc(cpu, selector, d, false, EXC_GP, 0);
     task_switch(cpu, selector, d, call ? TASK_CALL : TASK_JMP, insn_next_rip(cpu, i), false, 0, 0);
 }
 
@@ -252,7 +231,7 @@ static void far_jump(struct cpu *cpu, const struct insn *i, uint16_t selector, u
 static void far_call(struct cpu *cpu, const struct insn *i, uint16_t selector, uint64_t offset)
 {
     struct desc d;
-    struct pusher p = own_stack(cpu);
+    struct pusher p = pusher_current(cpu);
     unsigned width = i->osize;
     if (real_or_v86(cpu)) {
         if (offset > (cpu_v86(cpu) ? 0xffff : cpu->seg[SEG_CS].limit))
@@ -292,20 +271,10 @@ static void call_far_ptr_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(call_far_ptr)
 
-/* The far pointer in memory: offset, then selector. */
-static uint64_t load_far_ptr(struct cpu *cpu, const struct insn *i, uint16_t *selector)
-{
-    unsigned size = 1u << i->osize;
-    uint64_t at = insn_linear(cpu, i, size + 2, false);
-    uint64_t offset = mem_load(cpu, at, i->osize, i->seg);
-    *selector = mem_load16(cpu, at + size, i->seg);
-    return offset;
-}
-
 static void jmp_far_fn(struct cpu *cpu, const struct insn *i)
 {
     uint16_t selector;
-    uint64_t offset = load_far_ptr(cpu, i, &selector);
+    uint64_t offset = seg_load_far_ptr(cpu, i, &selector);
     far_jump(cpu, i, selector, offset);
 }
 OP_FORM_ONE(jmp_far)
@@ -313,7 +282,7 @@ OP_FORM_ONE(jmp_far)
 static void call_far_fn(struct cpu *cpu, const struct insn *i)
 {
     uint16_t selector;
-    uint64_t offset = load_far_ptr(cpu, i, &selector);
+    uint64_t offset = seg_load_far_ptr(cpu, i, &selector);
     far_call(cpu, i, selector, offset);
 }
 OP_FORM_ONE(call_far)
@@ -474,14 +443,7 @@ static void iret_task(struct cpu *cpu, const struct insn *i)
 {
     struct desc d;
     uint16_t selector = mem_load_system(cpu, cpu->seg[SEG_TR].base, 2);
-    if (selector & 4)
-        cpu_raise_error(cpu, EXC_TS, selector & 0xfffc);
-    desc_read_or_raise(cpu, selector, &d, EXC_TS, 0);
-    unsigned type = desc_type(&d);
-    if (d.high & SEG_S || (type != DESC_TSS16_BUSY && type != DESC_TSS32_BUSY))
-        cpu_raise_error(cpu, EXC_TS, selector & 0xfffc);
-    if (!desc_present(&d))
-        cpu_raise_error(cpu, EXC_NP, selector & 0xfffc);
+    tss_read_desc(cpu, selector, &d, true, EXC_TS, 0);
     task_switch(cpu, selector, &d, TASK_IRET, insn_next_rip(cpu, i), false, 0, 0);
     iret_done(cpu);
 }

@@ -1,5 +1,5 @@
 /*
- * MOVS, STOS, LODS, CMPS, SCAS with and without REP. Intel SDM volume 2, "REP". INS and OUTS are in op_system.c.
+ * MOVS, STOS, LODS, CMPS, SCAS with and without REP. Intel SDM volume 2, "REP". INS and OUTS are in op_io.c.
  *
  * A repeated instruction is restartable at each element: registers change after each element or page-wise run of
  * elements, and between two of them it leaves, with RIP still at itself, if an event or a single step is due. REP

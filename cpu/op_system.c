@@ -101,16 +101,9 @@ static void clts_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(clts)
 
-/* CR4.UMIP keeps these five from user code. */
-static void check_umip(struct cpu *cpu)
-{
-    if (cpu->cr4 & CR4_UMIP && cpu->cpl)
-        cpu_raise_gp0(cpu);
-}
-
 OP_BODY smsw_op(struct cpu *cpu, const struct insn *i, unsigned size, bool mem, bool dead)
 {
-    check_umip(cpu);
+    cpu_check_umip(cpu);
     rm_set(cpu, i, cpu->cr0, mem ? 1 : size, mem);
 }
 OP_FORMS_SIZE_MEM(smsw)
@@ -213,11 +206,6 @@ OP_FORM_ONE(rdpmc)
 
 /* --- Flags -------------------------------------------------------------------------------------------------------- */
 
-static void set_shadow(struct cpu *cpu)
-{
-    cpu_event_set(cpu, CPU_EVENT_SHADOW);
-}
-
 /* Virtual interrupt flag: V86 mode with VME, or CPL 3 with PVI. */
 static bool has_virtual_if(const struct cpu *cpu)
 {
@@ -244,7 +232,7 @@ static void sti_fn(struct cpu *cpu, const struct insn *i)
 {
     if (real_mode(cpu) || cpu_iopl(cpu) >= cpu->cpl) {
         if (!(cpu->rflags & FLAG_IF))
-            set_shadow(cpu);
+            cpu_event_set(cpu, CPU_EVENT_SHADOW);
         cpu->rflags |= FLAG_IF;
     } else if (has_virtual_if(cpu) && !(cpu->rflags & FLAG_VIP)) {
         cpu->rflags |= FLAG_VIF;

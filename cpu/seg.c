@@ -124,6 +124,19 @@ void seg_check_ss(struct cpu *cpu, uint16_t selector, unsigned cpl, struct desc 
         cpu_raise_error(cpu, EXC_SS, error);
 }
 
+void seg_check_data(struct cpu *cpu, uint16_t selector, struct desc *d, enum vector vector, unsigned ext)
+{
+    uint32_t error = (selector & 0xfffc) | ext;
+    desc_read_or_raise(cpu, selector, d, vector, ext);
+    bool conforming = desc_is_code(d) && d->high & SEG_C;
+    if (!(d->high & SEG_S) || (desc_is_code(d) && !(d->high & SEG_R)))
+        cpu_raise_error(cpu, vector, error);
+    if (!conforming && MAX((unsigned)cpu->cpl, selector & 3u) > desc_dpl(d))
+        cpu_raise_error(cpu, vector, error);
+    if (!desc_present(d))
+        cpu_raise_error(cpu, EXC_NP, error);
+}
+
 static void load_ss(struct cpu *cpu, uint16_t selector)
 {
     struct desc d;
@@ -154,18 +167,18 @@ void cpu_load_seg(struct cpu *cpu, enum seg s, uint16_t selector)
         cpu_set_seg(cpu, s, selector, 0, 0, 0);
         return;
     }
-    desc_read_or_raise(cpu, selector, &d, EXC_GP, 0);
-    uint32_t error = selector & 0xfffc;
-    bool readable = d.high & SEG_S && (!(d.high & SEG_X) || d.high & SEG_R);
-    bool conforming = desc_is_code(&d) && d.high & SEG_C;
-    if (!readable)
-        cpu_raise_error(cpu, EXC_GP, error);
-    if (!conforming && MAX((unsigned)cpu->cpl, selector & 3u) > desc_dpl(&d))
-        cpu_raise_error(cpu, EXC_GP, error);
-    if (!desc_present(&d))
-        cpu_raise_error(cpu, EXC_NP, error);
+    seg_check_data(cpu, selector, &d, EXC_GP, 0);
     desc_set_accessed(cpu, &d);
     seg_load_desc(cpu, s, selector, &d);
+}
+
+uint64_t seg_load_far_ptr(struct cpu *cpu, const struct insn *i, uint16_t *selector)
+{
+    unsigned size = 1u << i->osize;
+    uint64_t at = insn_linear(cpu, i, size + 2, false);
+    uint64_t offset = mem_load(cpu, at, i->osize, i->seg);
+    *selector = mem_load16(cpu, at + size, i->seg);
+    return offset;
 }
 
 void seg_drop_privileged(struct cpu *cpu)
@@ -217,6 +230,19 @@ static _Noreturn void raise_ts(struct cpu *cpu, unsigned ext)
     cpu_raise_error(cpu, EXC_TS, (cpu->seg[SEG_TR].selector & 0xfffc) | ext);
 }
 
+void tss_read_desc(struct cpu *cpu, uint16_t selector, struct desc *d, bool busy, enum vector vector, unsigned ext)
+{
+    uint32_t error = (selector & 0xfffc) | ext;
+    if (selector & 4)
+        cpu_raise_error(cpu, vector, error);
+    desc_read_or_raise(cpu, selector, d, vector, ext);
+    unsigned type16 = busy ? DESC_TSS16_BUSY : DESC_TSS16, type32 = busy ? DESC_TSS32_BUSY : DESC_TSS32;
+    if (d->high & SEG_S || (desc_type(d) != type16 && desc_type(d) != type32))
+        cpu_raise_error(cpu, vector, error);
+    if (!desc_present(d))
+        cpu_raise_error(cpu, EXC_NP, error);
+}
+
 uint64_t tss_stack(struct cpu *cpu, unsigned cpl, uint16_t *ss, unsigned ext)
 {
     const struct segment *tr = &cpu->seg[SEG_TR];
@@ -266,6 +292,30 @@ bool tss_int_redirected(struct cpu *cpu, uint8_t vector)
 }
 
 /* --- Pushing to another stack ------------------------------------------------------------------------------------- */
+
+struct pusher pusher_current(struct cpu *cpu)
+{
+    const struct segment *ss = &cpu->seg[SEG_SS];
+    struct pusher p = { .cpu = cpu, .mask = stack_mask(cpu), .sp = cpu->r[R_RSP], .cpl = cpu->cpl };
+    if (!cpu_in_64(cpu)) {
+        p.base = ss->base;
+        p.limit = ss->limit;
+        p.attr = ss->attr ? ss->attr : SEG_P; /* no stack at all, as after a task switch that failed: limit 0, so #SS */
+    }
+    return p;
+}
+
+struct pusher pusher_flat(struct cpu *cpu, uint64_t sp, unsigned cpl, uint32_t fault_error)
+{
+    return (struct pusher){ .cpu = cpu, .mask = UINT64_MAX, .sp = sp, .cpl = cpl, .fault_error = fault_error };
+}
+
+struct pusher pusher_in(struct cpu *cpu, const struct desc *ss, uint64_t sp, unsigned cpl, uint32_t fault_error)
+{
+    return (struct pusher){ .cpu = cpu, .base = desc_base(ss), .mask = ss->high & SEG_DB ? UINT32_MAX : 0xffff,
+                            .sp = sp, .limit = desc_limit(ss), .attr = desc_attr(ss), .cpl = cpl,
+                            .fault_error = fault_error };
+}
 
 void push_to(struct pusher *p, uint64_t value, unsigned osize)
 {

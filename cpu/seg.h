@@ -73,9 +73,19 @@ void seg_load_cs(struct cpu *cpu, uint16_t selector, const struct desc *d, unsig
 void seg_load_null_ss(struct cpu *cpu, unsigned rpl);
 /* Checks the stack segment for a switch to `cpl` and returns its descriptor; raises `vector`(selector + ext) or #SS. */
 void seg_check_ss(struct cpu *cpu, uint16_t selector, unsigned cpl, struct desc *d, enum vector vector, unsigned ext);
+/* The same for DS, ES, FS and GS at the present privilege, selector not null; raises `vector`(selector + ext) or #NP. */
+void seg_check_data(struct cpu *cpu, uint16_t selector, struct desc *d, enum vector vector, unsigned ext);
 /* Data segment registers that a less privileged level must not keep become null. */
 void seg_drop_privileged(struct cpu *cpu);
 
+/* The far pointer that is an instruction's memory operand: returns the offset. */
+uint64_t seg_load_far_ptr(struct cpu *cpu, const struct insn *i, uint16_t *selector);
+
+/*
+ * The descriptor of the TSS that a transfer, a task gate or a back link names: in the GDT, of either width, present.
+ * Raises `vector`(selector + ext) or #NP.
+ */
+void tss_read_desc(struct cpu *cpu, uint16_t selector, struct desc *d, bool busy, enum vector vector, unsigned ext);
 /* SS:ESP (or RSP) of privilege `cpl` from the TSS. Long mode: RSPn, no selector. */
 uint64_t tss_stack(struct cpu *cpu, unsigned cpl, uint16_t *ss, unsigned ext);
 /* IST 1..7 of the 64-bit TSS. */
@@ -98,10 +108,16 @@ struct pusher {
     struct cpu *cpu;
     uint64_t base, mask, sp;
     uint32_t limit;   /* checked if attr is not 0 */
-    uint32_t attr;    /* of the stack segment; 0: a flat 64-bit stack */
+    uint32_t attr;    /* of the stack segment; 0: a stack of long mode, flat */
     unsigned cpl;
     uint32_t fault_error; /* of the #SS when it runs over the limit */
 };
+/* The stack in use, at the present privilege. */
+struct pusher pusher_current(struct cpu *cpu);
+/* The one at RSP `sp` for privilege `cpl`, flat, as in long mode. */
+struct pusher pusher_flat(struct cpu *cpu, uint64_t sp, unsigned cpl, uint32_t fault_error);
+/* The one at ESP `sp` in a segment that seg_check_ss() has passed for `cpl`. */
+struct pusher pusher_in(struct cpu *cpu, const struct desc *ss, uint64_t sp, unsigned cpl, uint32_t fault_error);
 void push_to(struct pusher *p, uint64_t value, unsigned osize);
 
 #endif

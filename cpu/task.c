@@ -121,13 +121,7 @@ static void load_data(struct cpu *cpu, enum seg s, uint16_t selector, unsigned e
     struct desc d;
     if (selector_is_null(selector))
         return;
-    if (!desc_read(cpu, selector, &d) || !(d.high & SEG_S) || (desc_is_code(&d) && !(d.high & SEG_R)))
-        raise_ts(cpu, selector, ext);
-    bool conforming = desc_is_code(&d) && d.high & SEG_C;
-    if (!conforming && MAX((unsigned)cpu->cpl, selector & 3u) > desc_dpl(&d))
-        raise_ts(cpu, selector, ext);
-    if (!desc_present(&d))
-        cpu_raise_error(cpu, EXC_NP, (selector & 0xfffc) | ext);
+    seg_check_data(cpu, selector, &d, EXC_TS, ext);
     desc_set_accessed(cpu, &d);
     seg_load_desc(cpu, s, selector, &d);
 }
