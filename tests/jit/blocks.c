@@ -93,7 +93,7 @@ static void print_statistics(const struct blocks_pair *p)
 {
     uint64_t all = 0;
 
-    printf("# %" PRIu64 " instructions executed; ended by", p->instructions);
+    printf("# %" PRIu64 " instructions, %" PRIu64 " differences that may be; ended by", p->instructions, p->open);
     for (unsigned v = 0; v < 33; v++)
         all += p->ends[v];
     for (unsigned v = 0; v < 32; v++)
@@ -148,10 +148,10 @@ static const struct broken {
 /* The engine "broken" knows nothing of us. */
 static const struct broken *breaking;
 
-static void spoil(struct cpu *cpu, const struct insn *i)
+static void spoil(struct blocks_machine *b, const struct insn *i)
 {
     if (insn_row(i)->op == breaking->op)
-        breaking->spoil(cpu);
+        breaking->spoil(b->cpu);
 }
 
 /* Is there an instruction of this operation among those that are left? */
@@ -232,6 +232,7 @@ int main(void)
     } else {
         compare_engines(r, "jit,hot=0,flags=precise", first, count);
         compare_engines(r, "jit,hot=0", first, MAX(count / 5, 1));
+        compare_engines(r, "jit,hot=2,tb-size=1,flags=precise", first, MAX(count / 10, 1));
         compare_engines(r, "step", first, MAX(count / 10, 1));
         if (!one) {
             test_coverage(r);

@@ -83,6 +83,7 @@ struct blocks_item {
     uint16_t undef; /* arithmetic flags that the manual leaves open here */
     uint8_t len;
     bool gone;      /* made a NOP of */
+    bool keep;      /* what comes behind needs it to be comparable */
 };
 
 struct blocks_case {
@@ -111,7 +112,9 @@ struct blocks_machine {
     struct mem_region region;
     struct cpu_model *model;
     bool steps;   /* engine "step" */
-    void (*spoil)(struct cpu *cpu, const struct insn *i); /* engine "broken": after each instruction, which `i` was */
+    /* Engine "broken": after each instruction, which `i` was */
+    void (*spoil)(struct blocks_machine *b, const struct insn *i);
+    bool traced_open; /* set by blocks_trace */
     bool stuck;   /* it was told to stop; atomic */
     /* What was delivered in this run; for the watchdog, whether it is under way and how often that was seen */
     unsigned exceptions;
@@ -164,19 +167,21 @@ extern const unsigned blocks_field_count;
 /* --- Two of them -------------------------------------------------------------------------------------------------- */
 
 struct blocks_pair {
-    struct blocks_machine *reference, *subject;
+    struct blocks_machine *reference, *subject, *tracer;
     uint8_t memory[BLOCKS_RAM_BYTES]; /* before each case */
     enum blocks_mode mode;            /* of the last case */
     bool precise;                     /* flags in a fault's frame are exact */
     bool page_tables_dirty;
     uint32_t code_at;                 /* where `memory` has code of `code_len` bytes */
     uint16_t code_len;
-    uint64_t skipped, shutdowns, instructions; /* statistics, of the reference */
+    uint64_t skipped, open, shutdowns, instructions; /* statistics, of the reference */
     uint64_t ends[33];                         /* by vector of the last exception; 32: none */
 };
 
 struct blocks_pair *blocks_pair_new(const char *reference, const char *subject, GError **err);
 void blocks_pair_free(struct blocks_pair *p);
+/* For `spoil`: notes if the instruction's result cannot be compared (blocks_gen.c). */
+void blocks_trace(struct blocks_machine *b, const struct insn *i);
 /* New contents of the data pages. */
 void blocks_pair_fill(struct blocks_pair *p, struct oracle_gen *g);
 enum blocks_verdict { BLOCKS_EQUAL, BLOCKS_DIFFERENT, BLOCKS_NO_CASE };

@@ -471,6 +471,7 @@ static void system_piece(struct blocks_gen *b)
 {
     int label = blocks_label(b);
 
+    define_if_open(b);
     switch (oracle_below(&b->g, b->c->start.cpl == 0 ? 9 : 6)) {
     case 0: piece_iret(b, free_register(b), label); break;
     case 1: piece_syscall(b); break;

@@ -37,6 +37,11 @@ static bool is_excluded(const struct op *op)
                                             &op_fcos, &op_fsincos);
 }
 
+void blocks_trace(struct blocks_machine *b, const struct insn *i)
+{
+    b->traced_open |= is_excluded(insn_row(i)->op) && insn_row(i)->op != &op_hlt;
+}
+
 static bool is_vex(const struct insn_row *row)
 {
     return row->map == MAP_VEX_0F || row->map == MAP_VEX_0F38 || row->map == MAP_VEX_0F3A;
@@ -242,6 +247,7 @@ void blocks_define_flags(struct blocks_gen *b)
 {
     uint8_t bytes[] = { 0x39, (uint8_t)(0xc0 | oracle_below(&b->g, 64)) };
     blocks_emit(b, bytes, 2);
+    b->c->items[b->c->count - 1].keep = true;
     b->undef = 0;
 }
 

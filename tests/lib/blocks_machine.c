@@ -481,7 +481,7 @@ static enum cpu_exit run_steps(struct blocks_machine *b, unsigned most)
         bool known = b->spoil && next_insn(b, &i);
         why = cpu_interp_run(b->cpu, 1);
         if (known)
-            b->spoil(b->cpu, &i);
+            b->spoil(b, &i);
     }
     return why;
 }
