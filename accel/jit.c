@@ -86,7 +86,7 @@ static bool jit_probe(GError **err)
 
 static unsigned jit_rank(void)
 {
-    return 0;
+    return 10;
 }
 
 static bool jit_machine_init(struct machine *m, const char *options, GError **err)
