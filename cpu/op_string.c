@@ -57,6 +57,10 @@ static inline bool rep_pause(struct cpu *cpu, const struct insn *i, uint64_t cou
     if (G_LIKELY(!cpu_due_events(cpu)))
         return false;
     cpu_set_rip(cpu, cpu_rip(cpu));
+    if (cpu_due_events(cpu) & (CPU_EVENT_TRAP | CPU_EVENT_INTR | CPU_EVENT_NMI)) {
+        cpu->rflags |= FLAG_RF; /* as the frame will tell: SDM volume 3, 18.3.1.1 */
+        cpu_update_mode(cpu);
+    }
     return true;
 }
 
