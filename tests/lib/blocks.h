@@ -43,7 +43,10 @@ enum {
     PAGE_DATA_END = 27,
 };
 
-enum blocks_page { BLOCKS_HOLE, BLOCKS_RW, BLOCKS_RO, BLOCKS_SUPER, BLOCKS_FRESH, BLOCKS_CODE, BLOCKS_ALIAS };
+enum blocks_page {
+    BLOCKS_HOLE, BLOCKS_RW, BLOCKS_RO, BLOCKS_SUPER, BLOCKS_FRESH, BLOCKS_CODE, BLOCKS_ALIAS, BLOCKS_DEVICE
+};
+#define BLOCKS_DEVICE_PHYS 0x40000u
 /* What a page of [PAGE_DATA, PAGE_DATA_END) is. FRESH is not accessed yet; CODE and ALIAS show another page. */
 enum blocks_page blocks_page_kind(unsigned page);
 
@@ -109,7 +112,8 @@ struct blocks_machine {
     struct cpu *cpu;
     uint8_t *mem; /* host address of physical 0 */
     struct ram_block *ram;
-    struct mem_region region;
+    struct mem_region region, device_region;
+    uint64_t device; /* what was done to the device, in one number */
     struct cpu_model *model;
     bool steps;   /* engine "step" */
     /* Engine "broken": after each instruction, which `i` was */

@@ -303,6 +303,7 @@ static bool compare(const struct blocks_pair *p, const struct blocks_case *c, en
                                       stack_address(p->reference->cpu, (uint64_t)-4)), open);
     compare_registers(&d, p->reference->cpu, p->subject->cpu, open);
     compare_exceptions(&d, p);
+    differ(&d, "device", &p->reference->device, &p->subject->device, 8);
     compare_memory(&d, p);
     return d.equal;
 }

@@ -164,6 +164,28 @@ static unsigned free_register(struct blocks_gen *b)
     return b->counters >> r & 1 ? R_RAX : r;
 }
 
+/* RET, with or without more to pop; or by a jump, or to somewhere else, which a predictor of returns does not expect. */
+static void return_somehow(struct blocks_gen *b, unsigned r, int elsewhere)
+{
+    unsigned how = oracle_below(&b->g, 20);
+
+    if (how < 14) {
+        one_byte(b, 0xc3);
+    } else if (how < 16) {
+        blocks_emit(b, (uint8_t[]){ 0xc2, (uint8_t)(8 * oracle_below(&b->g, 4)), 0 }, 3);
+    } else if (how < 18) {
+        one_byte(b, (uint8_t)(0x58 | r));
+        blocks_emit(b, (uint8_t[]){ 0xff, (uint8_t)(0xe0 | r) }, 2);
+    } else {
+        one_byte(b, (uint8_t)(0x58 | r));
+        if (how == 18)
+            move_label(b, r, elsewhere, REFER_IP);
+        one_byte(b, (uint8_t)(0x50 | r));
+        one_byte(b, 0xc3);
+    }
+    b->known &= ~(1u << r);
+}
+
 /* A call over the function, or a jump to and fro. */
 static void call(struct blocks_gen *b, unsigned count, unsigned depth)
 {
@@ -183,10 +205,7 @@ static void call(struct blocks_gen *b, unsigned count, unsigned depth)
     place(b, function);
     sequence(b, count - count / 2, depth + 1);
     define_if_open(b);
-    if (oracle_percent(&b->g, 85))
-        one_byte(b, 0xc3);
-    else
-        blocks_emit(b, (uint8_t[]){ 0xc2, (uint8_t)(8 * oracle_below(&b->g, 4)), 0 }, 3);
+    return_somehow(b, r, end);
     place(b, end);
 }
 

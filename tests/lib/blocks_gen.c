@@ -159,7 +159,7 @@ static uint64_t edge_of_world(struct blocks_gen *b)
 uint64_t blocks_data_address(struct blocks_gen *b, bool aligned)
 {
     static const uint8_t plain[] = { 1, 1, 1, 2, 2, 4, 4, 7, 9 };
-    unsigned kind = oracle_below(&b->g, 200), back = oracle_below(&b->g, 40), at = place_in_page(b, aligned);
+    unsigned kind = oracle_below(&b->g, 202), back = oracle_below(&b->g, 40), at = place_in_page(b, aligned);
 
     if (aligned)
         back &= ~15u;
@@ -183,7 +183,7 @@ uint64_t blocks_data_address(struct blocks_gen *b, bool aligned)
         return window(b, PAGE_DATA + 7) - back; /* from there into one not accessed yet */
     if (kind < 198)
         return window(b, PAGE_DATA + 3) + at;
-    return kind < 199 ? edge_of_world(b) : window(b, PAGE_DATA + 4) + at;
+    return kind < 199 ? edge_of_world(b) : window(b, PAGE_DATA + 10) + (kind & 1 ? at : (unsigned)-(int)back);
 }
 
 static uint64_t segment_base(const struct blocks_gen *b, unsigned seg)
@@ -459,6 +459,18 @@ static void load_values(struct blocks_gen *b)
     }
 }
 
+/* A data breakpoint on what pointers name, or an instruction breakpoint in the code; once in a while. */
+static void vary_breakpoints(struct blocks_gen *b)
+{
+    struct cpu *s = &b->c->start;
+    unsigned n = oracle_below(&b->g, 4), kind = oracle_below(&b->g, 3), len = kind ? oracle_below(&b->g, 4) : 0;
+
+    if (!oracle_percent(&b->g, 1))
+        return;
+    s->dr[n] = kind ? blocks_data_address(b, true) : b->code_linear + oracle_below(&b->g, 100);
+    s->dr7 |= 1u << 2 * n | (uint64_t)((kind == 2 ? 3 : kind) | len << 2) << (16 + 4 * n);
+}
+
 /* Control bits, seldom other than usual. */
 static void vary_control(struct blocks_gen *b)
 {
@@ -681,6 +693,7 @@ void blocks_gen_case(struct blocks_gen *b, uint64_t seed, uint64_t number, enum 
     vary_control(b);
     choose_thread_bases(b);
     choose_pointers(b);
+    vary_breakpoints(b);
     b->g.address = &b->address;
     blocks_compose(b);
     b->g.address = NULL;

@@ -64,7 +64,7 @@ enum { OWN_CODE16, OWN_CODE32, OWN_DATA, OWN_DOWN, OWN_STACK32, OWN_STACK16, OWN
 enum blocks_page blocks_page_kind(unsigned page)
 {
     static const uint8_t kinds[] = { BLOCKS_HOLE, BLOCKS_RW,    BLOCKS_RW,    BLOCKS_HOLE, BLOCKS_RW,   BLOCKS_RO,
-                                     BLOCKS_SUPER, BLOCKS_FRESH, BLOCKS_CODE, BLOCKS_ALIAS, BLOCKS_HOLE };
+                                     BLOCKS_SUPER, BLOCKS_FRESH, BLOCKS_CODE, BLOCKS_ALIAS, BLOCKS_DEVICE };
     return page < PAGE_DATA || page >= PAGE_DATA_END ? BLOCKS_HOLE : kinds[page - PAGE_DATA];
 }
 
@@ -93,6 +93,7 @@ static uint64_t data_entry(unsigned page)
     case BLOCKS_RO: return at | user;
     case BLOCKS_SUPER: return at | PTE_P | PTE_W | PTE_AD;
     case BLOCKS_FRESH: return at | PTE_P | PTE_W | PTE_U;
+    case BLOCKS_DEVICE: return BLOCKS_DEVICE_PHYS | user | PTE_W | PTE_NX;
     case BLOCKS_CODE: return PAGE_CODE * BLOCKS_PAGE | user | PTE_W;
     case BLOCKS_ALIAS: return (PAGE_DATA + 1) * BLOCKS_PAGE | user | PTE_W;
     }
@@ -354,6 +355,34 @@ static gpointer watch(gpointer opaque)
     return NULL;
 }
 
+/*
+ * A device that answers with all that has been done to it, and makes the processor leave its engine at some writes (not
+ * at reads: a string comparison that goes on after that may fault with other flags).
+ */
+static uint64_t device_access(struct blocks_machine *b, uint64_t what)
+{
+    b->device = (b->device ^ what) * UINT64_C(0x9e3779b97f4a7c15);
+    b->device ^= b->device >> 29;
+    return b->device;
+}
+
+static uint64_t device_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return device_access(opaque, offset << 8 | size);
+}
+
+static void device_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    struct blocks_machine *b = opaque;
+
+    if (device_access(b, (value << 16) + (offset << 8 | 0x80 | size)) & 1)
+        cpu_post(b->cpu, CPU_EVENT_KICK);
+}
+
+static const struct mem_ops device_ops = {
+    .read = device_read, .write = device_write, .valid = { 1, 8, true }, .impl = { 1, 8, true },
+};
+
 static void make_machine(struct blocks_machine *b)
 {
     GError *err = NULL;
@@ -363,6 +392,8 @@ static void make_machine(struct blocks_machine *b)
     g_assert_no_error(err);
     mem_init_ram(&b->region, NULL, "ram", b->ram, 0, BLOCKS_RAM_BYTES);
     mem_map(&b->m->memory_root, 0, &b->region, 0);
+    mem_init_io(&b->device_region, NULL, &device_ops, b, "device", BLOCKS_PAGE);
+    mem_map(&b->m->memory_root, BLOCKS_DEVICE_PHYS, &b->device_region, 0);
     b->mem = b->ram->host;
     b->model = cpu_model_parse("max", &err);
     g_assert_no_error(err);
@@ -416,6 +447,8 @@ void blocks_machine_free(struct blocks_machine *b)
     cpu_model_free(b->model);
     mem_unmap(&b->region);
     mem_fini(&b->region);
+    mem_unmap(&b->device_region);
+    mem_fini(&b->device_region);
     machine_free(b->m); /* with cpus[] */
     ram_block_free(b->ram);
     vm_unlock();
@@ -435,6 +468,7 @@ void blocks_machine_load(struct blocks_machine *b, const struct blocks_case *c, 
         if (!f->derived)
             memcpy((char *)cpu + f->offset, (const char *)&c->start + f->offset, f->size);
     }
+    b->device = c->number;
     cpu->r[R_ZERO] = 0;
     cpu->insn = NULL;
     cpu->delivering = -1;
@@ -489,20 +523,21 @@ static enum cpu_exit run_steps(struct blocks_machine *b, unsigned most)
 enum blocks_outcome blocks_machine_run(struct blocks_machine *b, unsigned most)
 {
     struct cpu *cpu = b->cpu;
+    uint64_t limit = cpu->insn_count + most;
     enum cpu_exit why;
 
     __atomic_store_n(&b->stuck, false, __ATOMIC_RELAXED);
     b->exceptions = 0;
     b->exceptions_allowed = most / 16;
     __atomic_store_n(&b->run_number, ++b->runs, __ATOMIC_RELAXED);
-    if (b->steps)
-        why = run_steps(b, most);
-    else if (!strcmp(b->engine, "interp"))
-        why = cpu_interp_run(cpu, most);
-    else
-        do {
+    do {
+        if (b->steps)
+            why = run_steps(b, most);
+        else if (!strcmp(b->engine, "interp"))
+            why = cpu->insn_count < limit ? cpu_interp_run(cpu, limit - cpu->insn_count) : CPU_EXIT_HALT;
+        else
             why = b->m->accel->ops->vcpu_run(cpu);
-        } while (why == CPU_EXIT_KICK && !__atomic_load_n(&b->stuck, __ATOMIC_RELAXED));
+    } while (why == CPU_EXIT_KICK && !b->steps && !__atomic_load_n(&b->stuck, __ATOMIC_RELAXED));
     __atomic_store_n(&b->run_number, 0, __ATOMIC_RELAXED);
     return cpu->activity == CPU_HALTED ? BLOCKS_HALTED : why == CPU_EXIT_SHUTDOWN ? BLOCKS_SHUTDOWN : BLOCKS_ENDLESS;
 }
