@@ -240,6 +240,10 @@ struct jump_entry {
 #define JUMP_ENTRIES (1u << JUMP_BITS)
 #define JUMP_HASH 0x9e3779b1u /* index: upper bits of the 32-bit product with pc */
 
+/* Parts of the state that generated code keeps in the host's registers while it runs. */
+#define LOADED_VECTORS 1u /* v[] and mxcsr */
+#define LOADED_X87 2u     /* fpu, but for the last instruction's pointers and opcode */
+
 struct cpu {
     /* --- hot: touched by every block ------------------------------------------------------------------------ */
     union {
@@ -272,11 +276,13 @@ struct cpu {
     uint16_t arith;               /* arithmetic flags while generated code has them in memory, as LAHF (AH) and SETO (AL) put
                                    * them into AX */
     bool stale_jump;              /* generated code was left by an entry that is no more: `jumps` may still have it */
-    bool vectors_loaded;          /* v[] and mxcsr are in the host's registers */
+    uint8_t loaded;               /* LOADED_*: what of the state is in the host's registers only */
     uint64_t jump_context;        /* what an entry of `jumps` must have been made for */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */
     uint64_t jump_target;         /* RIP of an indirect call on its way */
     uint32_t host_mxcsr;          /* what C code runs with */
+    uint16_t host_cw;             /* likewise */
+    void *x87_image;              /* in x87_area, aligned to 64 bytes: an XSAVE image for the way in and out */
     void *host_stack, *host_stack_low, *host_stack_exit; /* shadow stack of calls: top, limit; RSP to leave by */
     struct segment seg[SEG_COUNT];
 
@@ -364,6 +370,7 @@ struct cpu {
     uint64_t insn_count;          /* retired, counted at the end of each block */
     uint64_t block_count, tlb_misses, walks;
 
+    uint8_t x87_area[576 + 63];
     struct jump_entry jumps[JUMP_ENTRIES]; /* targets of indirect jumps that generated code met lately */
 };
 

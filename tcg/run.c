@@ -6,6 +6,7 @@
 #include "tcg/unit.h"
 
 #include "cpu/block.h"
+#include "cpu/float80.h"
 
 #define MXCSR_MASKS 0x1f80u
 
@@ -35,6 +36,8 @@ uint32_t jit_key(const struct cpu *cpu)
     uint32_t key = cpu->mode_key;
     if (~cpu->mxcsr & MXCSR_MASKS)
         key |= KEY_XM;
+    if (~cpu->fpu.cw & FPU_EXCEPTIONS)
+        key |= KEY_MF;
     if (cpu->code_size == 3)
         return key;
     if (is_flat(cpu, SEG_DS) && is_flat(cpu, SEG_ES) && is_flat(cpu, SEG_SS))

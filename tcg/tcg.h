@@ -7,7 +7,7 @@
  * address, so that one translation serves every mapping of a page.
  *
  * While generated code runs, cpu->rip is the RIP of the first byte of the page, arithmetic flags are in the host's flags or in
- * cpu->arith, and vector registers may be in the host's (cpu->vectors_loaded). All is in its place again when C code runs.
+ * cpu->arith, and vector and x87 registers may be in the host's (cpu->loaded). All is in its place again when C code runs.
  */
 #ifndef TCG_TCG_H
 #define TCG_TCG_H

@@ -14,6 +14,7 @@
 #define KEY_FLAT_DATA (1u << 16)  /* ES, SS and DS are flat and writable (outside 64-bit mode) */
 #define KEY_XM (1u << 17)         /* some SIMD floating-point exception is unmasked: handlers do the arithmetic */
 #define KEY_ALIGNED (1u << 18)    /* CS base is page aligned */
+#define KEY_MF (1u << 19)         /* some x87 exception is unmasked: handlers do all of x87 and MMX */
 
 struct backend;
 struct unit;

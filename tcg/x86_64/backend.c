@@ -28,6 +28,12 @@ static bool host_has(unsigned feature)
            r[where[feature].reg] >> where[feature].bit & 1;
 }
 
+static bool os_has_xsave(void)
+{
+    uint32_t a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_OSXSAVE;
+}
+
 static bool has_memory(const struct source *s, const struct insn *i)
 {
     if (i->disp != (int32_t)i->disp && (i->base != R_ZERO || i->index != R_ZERO))
@@ -102,6 +108,8 @@ bool backend_has(const struct source *s, const struct insn *i)
         return false;
     if (row->end == END_JUMP && !has_jump(s, i))
         return false;
+    if (t->needs & GEN_X87 && s->key & KEY_MF)
+        return false;
     return !(t->needs & GEN_VECTOR && s->key & KEY_XM && uses_arithmetic(row));
 }
 
@@ -174,7 +182,7 @@ static void begin_block(struct gen *g, const struct guest_insn *at, bool entry)
     g->label[at - g->s->insns] = g->e.at;
     g->flags_here = true;
     g->flags_saved = false;
-    g->vectors = false;
+    g->loaded = 0;
     if (entry || at->loop)
         emit_poll(g, at);
 }
@@ -186,6 +194,8 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
     g->slow = -1;
     if (at->crosses)
         gen_check_next_page(g);
+    if (insn_row(&at->i)->end != END_NONE)
+        gen_x87_settle(g);
     if (at->native)
         t->fn(g, &at->i, t->arg);
     else
@@ -199,6 +209,8 @@ static void emit_fall_through(struct gen *g, const struct guest_insn *at, const 
 {
     if (!at->falls)
         return;
+    if (!next || next->off != at->i.end || entry || next->leader)
+        gen_x87_settle(g);
     if (!next || next->off != at->i.end || entry)
         gen_goto(g, at->i.end);
     else if (next->leader && next->live)
@@ -286,13 +298,16 @@ struct backend *backend_new(struct code_area *area)
     struct backend *b = g_new0(struct backend, 1);
     b->has_avx = __builtin_cpu_supports("avx");
     b->has_bmi2 = __builtin_cpu_supports("bmi2");
+    b->has_xsave = os_has_xsave();
     b->templates = g_new0(struct gen_template, insn_row_count);
     b->gen = g_new(struct gen, 1);
     gen_templates_integer(b->templates);
     gen_templates_flow(b->templates);
     gen_templates_vector(b->templates);
+    gen_templates_x87(b->templates);
     for (unsigned k = 0; k < insn_row_count; k++)
-        if (!host_has(insn_rows[k].feature) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx))
+        if (!host_has(insn_rows[k].feature) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx) ||
+            (b->templates[k].needs & GEN_X87 && !b->has_xsave))
             b->templates[k].fn = NULL;
     struct emit e = { area->at, area->skew };
     entry_emit(b, &e);
@@ -311,6 +326,8 @@ void backend_enter_thread(struct cpu *cpu)
 {
     cpu->self = cpu;
     cpu->host_mxcsr = 0x1f80;
+    cpu->host_cw = 0x37f;
+    cpu->x87_image = (void *)(((uintptr_t)cpu->x87_area + 63) & ~(uintptr_t)63);
     syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
 }
 

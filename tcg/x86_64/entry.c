@@ -53,10 +53,10 @@ static void move_vectors(const struct backend *b, struct emit *e, bool store)
         emit_mem(e, &c, k, gen_state(offsetof(struct cpu, v) + k * sizeof(union vec)));
 }
 
-static void set_loaded(struct emit *e, bool loaded)
+static void add_loaded(struct emit *e, unsigned bit)
 {
-    struct enc c = { .opcode = 0xc6, .imm_size = 1, .imm = loaded };
-    emit_mem(e, &c, 0, STATE(vectors_loaded));
+    struct enc c = { .opcode = 0x80, .imm_size = 1, .imm = bit };
+    emit_mem(e, &c, ALU_OR, STATE(loaded));
 }
 
 static void mxcsr(struct emit *e, bool store, struct hmem m)
@@ -69,15 +69,11 @@ static void emit_load_vectors(const struct backend *b, struct emit *e)
 {
     move_vectors(b, e, false);
     mxcsr(e, false, STATE(mxcsr));
-    set_loaded(e, true);
+    add_loaded(e, LOADED_VECTORS);
 }
 
-/* If they are loaded; RCX is used, flags are lost. */
 static void emit_save_vectors(const struct backend *b, struct emit *e)
 {
-    struct enc cmp = { .opcode = 0x80, .imm_size = 1 };
-    emit_mem(e, &cmp, ALU_CMP, STATE(vectors_loaded));
-    struct fixup none = emit_jcc(e, CC_Z);
     move_vectors(b, e, true);
     mxcsr(e, true, STATE(mxcsr));
     mxcsr(e, false, STATE(host_mxcsr));
@@ -86,7 +82,30 @@ static void emit_save_vectors(const struct backend *b, struct emit *e)
         emit8(e, 0xf8);
         emit8(e, 0x77);
     }
-    set_loaded(e, false);
+}
+
+static void test_loaded(struct emit *e, unsigned bit)
+{
+    struct enc test = { .opcode = 0xf6, .imm_size = 1, .imm = bit };
+    emit_mem(e, &test, 0, STATE(loaded));
+}
+
+/* What is loaded goes to struct cpu; only RSI, RBX, RBP, R12 to R15 are kept. */
+static void emit_save_loaded(const struct backend *b, struct emit *e)
+{
+    struct enc cmp = { .opcode = 0x80, .imm_size = 1 };
+    emit_mem(e, &cmp, ALU_CMP, STATE(loaded));
+    struct fixup none = emit_jcc(e, CC_Z);
+    test_loaded(e, LOADED_X87);
+    struct fixup no_x87 = emit_jcc8(e, 0x70 | CC_Z);
+    emit_call_to(e, b->save_x87);
+    emit_bind8(e, no_x87);
+    test_loaded(e, LOADED_VECTORS);
+    struct fixup no_vectors = emit_jcc(e, CC_Z);
+    emit_save_vectors(b, e);
+    emit_bind(e, no_vectors);
+    struct enc clear = { .opcode = 0xc6, .imm_size = 1 };
+    emit_mem(e, &clear, 0, STATE(loaded));
     emit_bind(e, none);
 }
 
@@ -115,7 +134,7 @@ static void emit_enter(struct emit *e)
 /* With everything in struct cpu but vector registers. */
 static void emit_exit(const struct backend *b, struct emit *e)
 {
-    emit_save_vectors(b, e);
+    emit_save_loaded(b, e);
     emit_load(e, 3, H_RSP, STATE(host_stack_exit));
     emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
     for (unsigned k = sizeof callee_saved; k-- > 0;)
@@ -136,12 +155,12 @@ static const uint8_t *emit_leave(const struct backend *b, struct emit *e, struct
 }
 
 /* RAX: struct insn. */
-static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e, bool vectors)
+static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e, unsigned loaded)
 {
     const uint8_t *at = emit_here(e);
     store_registers(e);
     emit_mov(e, H_RSI, H_RAX);
-    emit_save_vectors(b, e);
+    emit_save_loaded(b, e);
     emit_load(e, 3, H_RDI, STATE(self));
     emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
     emit_mov_imm(e, H_RAX, (uintptr_t)jit_call_handler);
@@ -151,8 +170,10 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
     struct fixup leave = emit_jcc(e, CC_NZ);
     emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
     load_registers(e);
-    if (vectors)
+    if (loaded & LOADED_VECTORS)
         emit_load_vectors(b, e);
+    if (loaded & LOADED_X87)
+        emit_call_to(e, b->load_x87);
     load_flags(e);
     emit_ret(e);
     emit_bind(e, leave);
@@ -200,6 +221,8 @@ void entry_emit(struct backend *b, struct emit *e)
     b->enter = emit_here(e);
     emit_enter(e);
     align(e);
+    x87_emit(b, e);
+    align(e);
     b->load_vectors = emit_here(e);
     emit_load_vectors(b, e);
     emit_ret(e);
@@ -210,10 +233,10 @@ void entry_emit(struct backend *b, struct emit *e)
     align(e);
     b->leave_link = emit_leave(b, e, STATE(jit_link), true);
     align(e);
-    b->call_handler = emit_call_handler(b, e, false);
-    align(e);
-    b->call_handler_vectors = emit_call_handler(b, e, true);
-    align(e);
+    for (unsigned loaded = 0; loaded < G_N_ELEMENTS(b->call_handler); loaded++) {
+        b->call_handler[loaded] = emit_call_handler(b, e, loaded);
+        align(e);
+    }
     b->jump = emit_jump(b, e);
     align(e);
     b->lookup = emit_lookup(e);

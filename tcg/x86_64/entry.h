@@ -7,5 +7,7 @@
 #include "tcg/x86_64/gen.h"
 
 void entry_emit(struct backend *b, struct emit *e);
+/* The part of it that moves x87 registers (x87.c). */
+void x87_emit(struct backend *b, struct emit *e);
 
 #endif

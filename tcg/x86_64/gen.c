@@ -61,7 +61,7 @@ struct cold *gen_cold(struct gen *g, enum cold_kind kind)
 {
     g_assert(g->cold_count < G_N_ELEMENTS(g->cold));
     struct cold *c = &g->cold[g->cold_count++];
-    *c = (struct cold){ .kind = kind, .vectors = g->vectors };
+    *c = (struct cold){ .kind = kind, .loaded = g->loaded, .x87_at = g->x87_at };
     return c;
 }
 
@@ -77,17 +77,25 @@ void gen_slow_if(struct gen *g, enum emit_cond cc)
     c->from[c->from_count++] = emit_jcc(&g->e, cc);
 }
 
-void gen_vectors(struct gen *g)
+static void load_state(struct gen *g, uint8_t bit, enum cold_kind kind)
 {
-    if (g->vectors)
+    if (g->loaded & bit)
         return;
     gen_flags_clobber(g);
-    struct enc cmp = { .opcode = 0x80, .imm_size = 1 };
-    emit_mem(&g->e, &cmp, ALU_CMP, STATE(vectors_loaded));
-    struct cold *c = gen_cold(g, COLD_VECTORS);
+    struct enc test = { .opcode = 0xf6, .imm_size = 1, .imm = bit };
+    emit_mem(&g->e, &test, 0, STATE(loaded));
+    struct cold *c = gen_cold(g, kind);
     c->from[c->from_count++] = emit_jcc(&g->e, CC_Z);
     c->back = g->e.at;
-    g->vectors = true;
+    g->loaded |= bit;
+}
+
+void gen_load_state(struct gen *g, unsigned bits)
+{
+    if (bits & LOADED_VECTORS)
+        load_state(g, LOADED_VECTORS, COLD_VECTORS);
+    if (bits & LOADED_X87)
+        load_state(g, LOADED_X87, COLD_X87);
 }
 
 /* --- Registers ------------------------------------------------------------------------------------------------------------------ */
@@ -141,8 +149,7 @@ static int address_part(struct gen *g, unsigned guest, unsigned scratch)
     return (int)scratch;
 }
 
-/* Offset of the operand, as LEA gives it, into R9. */
-static void address_to_r9(struct gen *g, const struct insn *i)
+void gen_address(struct gen *g, const struct insn *i)
 {
     int base = address_part(g, i->base, H_R9);
     int index = address_part(g, i->index, H_RCX);
@@ -200,7 +207,7 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
         tlb_check(g, H_RAX, bytes, write);
         return hmem_index((int)base, H_RCX, 0, (int32_t)i->disp);
     }
-    address_to_r9(g, i);
+    gen_address(g, i);
     if (g->s->cpu->code_size == 3 && (i->seg == SEG_FS || i->seg == SEG_GS))
         emit_op_mem(e, 0x03, 3, H_R9, gen_state(offsetof(struct cpu, seg) + i->seg * sizeof(struct segment) +
                                                 offsetof(struct segment, base)));

@@ -7,7 +7,8 @@
  *   R14       cpu->tlb
  *   RAX, RCX, R9  scratch; every template may use them
  *   the others hold 11 of the guest's registers (gen_host); guest R9, R10, R11, R14, R15 stay in struct cpu
- *   XMM, YMM  the guest's while cpu->vectors_loaded; MXCSR likewise
+ *   XMM, YMM  the guest's while cpu->loaded has LOADED_VECTORS; MXCSR likewise
+ *   x87, MMX  the guest's while cpu->loaded has LOADED_X87
  *   DF is clear
  */
 #ifndef TCG_X86_64_GEN_H
@@ -31,21 +32,23 @@ typedef void gen_fn(struct gen *g, const struct insn *i, unsigned arg);
 struct gen_template {
     gen_fn *fn; /* NULL: none */
     uint8_t arg;
-    uint8_t needs; /* GEN_* */
+    uint16_t needs; /* GEN_* */
 };
 
 /* Code that all units share, made once. Executable addresses. */
 struct backend {
     const uint8_t *enter;
-    const uint8_t *call_handler;         /* RAX: struct insn; flags in cpu->arith; comes back with flags in both places */
-    const uint8_t *call_handler_vectors; /* the same, and vector registers are loaded when it comes back */
+    /* RAX: struct insn; flags in cpu->arith; comes back with flags in both places. By LOADED_*: and with these loaded. */
+    const uint8_t *call_handler[4];
     const uint8_t *load_vectors;         /* keeps all but flags */
+    const uint8_t *load_x87;             /* keeps all but flags and the scratch registers */
+    const uint8_t *save_x87;             /* keeps RSI, RBX, RBP, R12 to R15 and vector registers */
     const uint8_t *leave;                /* RAX: RIP; flags in cpu->arith */
     const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
     const uint8_t *jump;                 /* RAX: RIP; flags in cpu->arith: goes there, or leaves */
     const uint8_t *lookup;               /* RAX: RIP, kept; RCX: its code, or 0; R9 is used */
-    bool has_avx, has_bmi2;
+    bool has_avx, has_bmi2, has_xsave;
     struct gen_template *templates;      /* by row */
     struct gen *gen;                     /* for the translation under way */
 };
@@ -55,6 +58,7 @@ enum cold_kind {
     COLD_LEAVE,       /* leave at page offset `off`, flags in cpu->arith */
     COLD_LEAVE_FLAGS, /* the same, flags in place */
     COLD_VECTORS,     /* load vector registers, then back */
+    COLD_X87,         /* x87 registers likewise */
     COLD_LINK,        /* not yet linked */
     COLD_FAR,         /* direct jump to another page, flags in place */
     COLD_RETURN,      /* the shadow stack does not know this return address (RAX) */
@@ -69,7 +73,8 @@ struct cold {
     const struct insn *insn;
     struct link *link;
     int32_t off;
-    bool vectors;
+    uint8_t loaded;  /* LOADED_*: as at the jump */
+    const struct guest_insn *x87_at; /* likewise */
 };
 
 struct gen {
@@ -80,7 +85,8 @@ struct gen {
     const struct guest_insn *g; /* under way */
     bool flags_here;  /* the host's flags are the guest's */
     bool flags_saved; /* cpu->arith is */
-    bool vectors;     /* cpu->vectors_loaded is known to be set */
+    uint8_t loaded;   /* bits of cpu->loaded that are known to be set */
+    const struct guest_insn *x87_at; /* the x87 instruction that struct fpu does not name as the last one yet, or NULL */
     int slow;         /* index of the COLD_HANDLER of the instruction under way, or -1 */
     uint8_t *label[UNIT_INSNS]; /* of each instruction emitted, writable view; NULL: not yet */
     struct { struct fixup f; uint16_t to; } forward[UNIT_INSNS * 2]; /* jumps to instructions not yet emitted */
@@ -97,11 +103,13 @@ struct gen {
 #define GEN_MEM 16u    /* memory operand only */
 #define GEN_64 32u     /* operand size of 32 or 64 bits only */
 #define GEN_NO_HIGH_DST 64u /* the destination must not be AH..BH */
+#define GEN_X87 128u   /* x87 or MMX registers */
 
 /* Fills the table of templates for the rows of one family. */
 void gen_templates_integer(struct gen_template *t);
 void gen_templates_flow(struct gen_template *t);
 void gen_templates_vector(struct gen_template *t);
+void gen_templates_x87(struct gen_template *t);
 
 /* --- State (gen.c) ------------------------------------------------------------------------------------------------------- */
 
@@ -129,7 +137,14 @@ static inline void gen_flags_written(struct gen *g)
     g->flags_here = true;
     g->flags_saved = false;
 }
-void gen_vectors(struct gen *g);
+/* Sees to it that these registers are loaded (LOADED_*). Scratch registers are lost. */
+void gen_load_state(struct gen *g, unsigned bits);
+/*
+ * Pointer and opcode of the last x87 instruction go to struct fpu at the end of a run of them only: before whatever leads out
+ * of the basic block or calls C code in line. Cold code that calls a handler does it by itself.
+ */
+void gen_x87_settle(struct gen *g);
+void gen_x87_note(struct gen *g, const struct guest_insn *at);
 
 struct cold *gen_cold(struct gen *g, enum cold_kind kind);
 /* A conditional jump to the handler of the instruction under way. */
@@ -142,6 +157,8 @@ unsigned gen_src(struct gen *g, unsigned guest, unsigned size, unsigned scratch)
 /* Host register to be changed: with its old value if `load`; then gen_dst_end with the same arguments. */
 unsigned gen_dst(struct gen *g, unsigned guest, unsigned scratch, bool load);
 void gen_dst_end(struct gen *g, unsigned guest, unsigned host);
+/* Offset of the memory operand, as LEA gives it, into R9; RCX is used. */
+void gen_address(struct gen *g, const struct insn *i);
 /*
  * Address of `bytes` of guest memory, checked; in RCX and either R9 or a guest register. RAX is free afterwards. Flags are in
  * cpu->arith if they matter. `align`: 0, or the boundary that it must lie on.

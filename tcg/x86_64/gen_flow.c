@@ -137,10 +137,11 @@ static void goto_if(struct gen *g, enum emit_cond cc, int32_t off)
 void gen_call_handler(struct gen *g)
 {
     gen_flags_clobber(g);
+    gen_x87_settle(g);
     emit_mov_imm(&g->e, H_RAX, (uintptr_t)&g->u->insns[g->g - g->s->insns]);
-    emit_call_to(&g->e, g->b->call_handler);
+    emit_call_to(&g->e, g->b->call_handler[0]);
     g->flags_here = g->flags_saved = true;
-    g->vectors = false;
+    g->loaded = 0;
 }
 
 /* The host's address of the next page into RAX, where it may be executed; R9 and RCX are used. */
@@ -279,7 +280,7 @@ static void after_call(struct gen *g, const struct insn *i)
     emit_store(e, 3, H_RAX, STATE(rip));
     g->flags_here = false;
     g->flags_saved = true;
-    g->vectors = false;
+    g->loaded = 0;
 }
 
 static void gen_call_rel(struct gen *g, const struct insn *i, unsigned arg)
@@ -375,8 +376,10 @@ static void gen_leave(struct gen *g, const struct insn *i, unsigned arg)
 
 static void cold_handler(struct gen *g, const struct cold *c)
 {
+    if (c->x87_at)
+        gen_x87_note(g, c->x87_at);
     emit_mov_imm(&g->e, H_RAX, (uintptr_t)c->insn);
-    emit_call_to(&g->e, c->vectors ? g->b->call_handler_vectors : g->b->call_handler);
+    emit_call_to(&g->e, g->b->call_handler[c->loaded]);
 }
 
 static void cold_return(struct gen *g, const struct cold *c)
@@ -404,6 +407,9 @@ static void emit_cold(struct gen *g, struct cold *c)
         break;
     case COLD_VECTORS:
         emit_call_to(e, g->b->load_vectors);
+        break;
+    case COLD_X87:
+        emit_call_to(e, g->b->load_x87);
         break;
     case COLD_LEAVE:
     case COLD_LEAVE_FLAGS:

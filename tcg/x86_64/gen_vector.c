@@ -1,5 +1,5 @@
 /*
- * Templates for SSE, AVX and BMI: the guest's own instruction with its registers and its memory operand where they are here.
+ * Templates for MMX, SSE, AVX and BMI: the guest's own instruction with its registers and its memory operand where they are here.
  *
  * The operand codes of the table say what goes where, so that one function serves all rows but those with operands that are
  * implied, masked or gathered. Arithmetic runs under the guest's MXCSR with all exceptions masked: while any is unmasked, the
@@ -32,17 +32,20 @@ static unsigned operand_bytes(const struct insn *i, unsigned code)
 
 enum field { FIELD_NONE, FIELD_REG, FIELD_RM, FIELD_VVVV, FIELD_IMM, FIELD_IS4 };
 
-static enum field operand_field(unsigned code, bool *vector)
+/* `loaded`: LOADED_* that such a register belongs to, or 0: a general one. */
+static enum field operand_field(unsigned code, unsigned *loaded)
 {
-    *vector = false;
+    *loaded = 0;
     switch (operand_info[code].method) {
-    case METHOD_V: *vector = true; /* fall through */
+    case METHOD_V: *loaded = LOADED_VECTORS; return FIELD_REG;
+    case METHOD_P: *loaded = LOADED_X87; return FIELD_REG;
     case METHOD_G: return FIELD_REG;
-    case METHOD_W: case METHOD_U: *vector = true; /* fall through */
+    case METHOD_W: case METHOD_U: *loaded = LOADED_VECTORS; return FIELD_RM;
+    case METHOD_Q: case METHOD_N: *loaded = LOADED_X87; return FIELD_RM;
     case METHOD_E: case METHOD_R: case METHOD_M: return FIELD_RM;
-    case METHOD_H: *vector = true; /* fall through */
+    case METHOD_H: *loaded = LOADED_VECTORS; return FIELD_VVVV;
     case METHOD_B: return FIELD_VVVV;
-    case METHOD_L: *vector = true; return FIELD_IS4;
+    case METHOD_L: *loaded = LOADED_VECTORS; return FIELD_IS4;
     case METHOD_I: return FIELD_IMM;
     default: return FIELD_NONE;
     }
@@ -50,10 +53,10 @@ static enum field operand_field(unsigned code, bool *vector)
 
 /* What the operands of an instruction are, gathered from its row. */
 struct shape {
-    bool vector[4];      /* by enum field: REG, RM, VVVV */
+    bool vector[4];      /* by enum field: REG, RM, VVVV; MMX, too */
     bool used[6];
     bool written[4];
-    bool any_vector;
+    unsigned loaded;     /* LOADED_* that it needs */
     unsigned rm_code;
 };
 
@@ -61,13 +64,13 @@ static void read_shape(const struct insn_row *row, struct shape *s)
 {
     *s = (struct shape){ 0 };
     for (unsigned k = 0; k < 4; k++) {
-        bool vector;
-        enum field f = operand_field(row->operands[k], &vector);
+        unsigned loaded;
+        enum field f = operand_field(row->operands[k], &loaded);
         s->used[f] = true;
-        s->any_vector |= vector;
+        s->loaded |= loaded;
         if (f == FIELD_NONE || f > FIELD_VVVV)
             continue;
-        s->vector[f] = vector;
+        s->vector[f] = loaded;
         s->written[f] = k == 0 || (k == 1 && row->op == &op_mulx);
         if (f == FIELD_RM)
             s->rm_code = row->operands[k];
@@ -103,8 +106,7 @@ static void gen_copy(struct gen *g, const struct insn *i, unsigned arg)
     struct shape s;
     struct hmem m = { 0 };
     read_shape(row, &s);
-    if (s.any_vector)
-        gen_vectors(g);
+    gen_load_state(g, s.loaded);
     struct enc c = row_enc(g, i, &s);
     if (mem) {
         unsigned bytes = operand_bytes(i, s.rm_code);
@@ -139,15 +141,22 @@ static void gen_copy(struct gen *g, const struct insn *i, unsigned arg)
 /* VZEROUPPER, VZEROALL */
 static void gen_vzero(struct gen *g, const struct insn *i, unsigned all)
 {
-    gen_vectors(g);
+    gen_load_state(g, LOADED_VECTORS);
     emit8(&g->e, 0xc5);
     emit8(&g->e, all ? 0xfc : 0xf8);
     emit8(&g->e, 0x77);
 }
 
+static void gen_emms(struct gen *g, const struct insn *i, unsigned arg)
+{
+    gen_load_state(g, LOADED_X87);
+    emit8(&g->e, 0x0f);
+    emit8(&g->e, 0x77);
+}
+
 /* --- Rows -------------------------------------------------------------------------------------------------------------------- */
 
-/* Operands that are implied, masked or of another unit. */
+/* Operands that are implied, masked or of another unit; MMX conversions whose operands do not tell that they are arithmetic. */
 static bool is_special(const struct op *op)
 {
     static const struct op *const special[] = {
@@ -155,6 +164,7 @@ static bool is_special(const struct op *op)
         &op_vmaskmovps_load, &op_vmaskmovpd_load, &op_vmaskmovps_store, &op_vmaskmovpd_store,
         &op_vpmaskmovd_load, &op_vpmaskmovq_load, &op_vpmaskmovd_store, &op_vpmaskmovq_store,
         &op_vzeroall, &op_vzeroupper, &op_ldmxcsr, &op_stmxcsr,
+        &op_emms, &op_maskmovq, &op_cvtps2pi, &op_cvttps2pi, &op_cvtpi2ps,
     };
     for (unsigned k = 0; k < G_N_ELEMENTS(special); k++)
         if (op == special[k])
@@ -178,12 +188,14 @@ void gen_templates_vector(struct gen_template *t)
 {
     for (unsigned row = 0; row < insn_row_count; row++) {
         const struct insn_row *r = &insn_rows[row];
-        if (r->op == &op_vzeroupper || r->op == &op_vzeroall) {
+        struct shape s;
+        read_shape(r, &s);
+        uint16_t needs = (s.loaded & LOADED_VECTORS ? GEN_VECTOR : 0) | (s.loaded & LOADED_X87 ? GEN_X87 : 0);
+        if (r->op == &op_vzeroupper || r->op == &op_vzeroall)
             t[row] = (struct gen_template){ gen_vzero, r->op == &op_vzeroall, GEN_VECTOR };
-            continue;
-        }
-        bool vector = r->attr & ROW_SSE && !(r->attr & (ROW_MMX | ROW_VSIB));
-        if ((vector && !is_special(r->op)) || is_bmi(r->op))
-            t[row] = (struct gen_template){ gen_copy, 0, vector ? GEN_VECTOR : 0 };
+        else if (r->op == &op_emms)
+            t[row] = (struct gen_template){ gen_emms, 0, GEN_X87 };
+        else if ((r->attr & (ROW_SSE | ROW_MMX) && !(r->attr & ROW_VSIB) && !is_special(r->op)) || is_bmi(r->op))
+            t[row] = (struct gen_template){ gen_copy, 0, needs };
     }
 }
