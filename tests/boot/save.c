@@ -9,6 +9,7 @@
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
 #include "hw/pc/pc.h"
+#include "tests/lib/time_scale.h"
 
 #include <glib.h>
 #include <glib/gstdio.h>
@@ -179,7 +180,7 @@ static void test_moves(gconstpointer cpus)
     vm_lock();
     make(&r);
     pc_reset(r.m);
-    for (; !r.ended && moves < 60; moves++) {
+    for (; !r.ended && moves < 60 * time_scale(); moves++) {
         run_for(&r, g_test_rand_int_range(20, 1500));
         if (!r.ended)
             move(&r);

@@ -11,8 +11,8 @@
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
 #include "tests/lib/blocks.h"
+#include "tests/lib/time_scale.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const char *const blocks_mode_names[BLOCKS_MODES] = { "long", "compat", "prot", "seg32", "seg16", "v86", "real" };
@@ -337,8 +337,7 @@ static void on_exception(void *opaque, const struct event *e)
 static gpointer watch(gpointer opaque)
 {
     struct blocks_machine *b = opaque;
-    const char *scale = g_getenv("TIME_SCALE");
-    gint64 patience = 3 * G_TIME_SPAN_SECOND * MAX(1, scale ? atoi(scale) : 1);
+    gint64 patience = 3 * G_TIME_SPAN_SECOND * time_scale();
     unsigned last = 0;
 
     g_mutex_lock(&b->lock);

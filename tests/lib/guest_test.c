@@ -5,8 +5,8 @@
 #include "hw/core/vm_lock.h"
 #include "hw/irq/apic_bus.h"
 #include "hw/irq/lapic.h"
+#include "tests/lib/time_scale.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void out_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -144,12 +144,11 @@ static void start_at(struct cpu *cpu, uint16_t addr)
 int guest_run(struct guest *g, uint16_t addr, unsigned seconds)
 {
     GError *err = NULL;
-    const char *scale = g_getenv("TIME_SCALE");
     start_at(g->m->cpus[0], addr);
     g->result = GUEST_RUNNING;
     vcpus_start(g->m, &err);
     g_assert_no_error(err);
-    g->timeout = g_timeout_add_seconds(seconds * (scale ? atoi(scale) : 1), on_timeout, g);
+    g->timeout = g_timeout_add_seconds(seconds * time_scale(), on_timeout, g);
     vcpus_resume(g->m);
     vm_unlock();
     g_main_loop_run(g->loop);
