@@ -159,10 +159,10 @@ static bool wait_to_run(struct vcpu *v)
 }
 
 /*
- * One line for the user: what killed the processor, and what comes next. A guest that dies again and again gets one line a
- * second.
+ * One line for the user: what killed the processor, and what comes next. A guest that dies again and again gets one
+ * line a second.
  */
-static void report_triple_fault(struct cpu *cpu)
+static void report_shutdown(struct cpu *cpu)
 {
     struct accel *a = cpu->machine->accel;
     GString *s = g_string_new(NULL);
@@ -170,7 +170,8 @@ static void report_triple_fault(struct cpu *cpu)
     int64_t now = g_get_monotonic_time(), last = __atomic_load_n(&a->fault_reported, __ATOMIC_RELAXED);
     if (!last || now - last >= G_USEC_PER_SEC) {
         __atomic_store_n(&a->fault_reported, now, __ATOMIC_RELAXED);
-        g_printerr("trapeze: processor %u: triple fault: %s; %s\n", cpu->index, s->str,
+        g_printerr("trapeze: processor %u: %s%s; %s\n", cpu->index,
+                   cpu->fault_count ? "triple fault: " : "RSM found an impossible state", s->str,
                    cpu->machine->no_reboot ? "the machine stops (-no-reboot)" : "the machine resets");
     }
     if (log_on(LOG_CPU_RESET)) {
@@ -199,7 +200,7 @@ static void *vcpu_thread(void *arg)
         accel_changed(a);
         if (why == CPU_EXIT_SHUTDOWN) {
             pthread_mutex_unlock(&a->lock);
-            report_triple_fault(v->cpu);
+            report_shutdown(v->cpu);
             pthread_mutex_lock(&a->lock);
         }
     }

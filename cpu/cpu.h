@@ -249,6 +249,8 @@ void cpu_write_cr0(struct cpu *cpu, uint64_t value);
 void cpu_write_cr3(struct cpu *cpu, uint64_t value);
 void cpu_write_cr4(struct cpu *cpu, uint64_t value);
 void cpu_write_efer(struct cpu *cpu, uint64_t value);
+/* All at once, as RSM does; false, and nothing set, if no processor of this model can have them. */
+bool cpu_ctrl_restore(struct cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
 void cpu_write_xcr0(struct cpu *cpu, uint64_t value);
 void cpu_write_dr7(struct cpu *cpu, uint64_t value);
 /* False: #GP(0) (unknown MSRs too, once logged under -d unimp). */

@@ -51,9 +51,14 @@ static uint64_t efer_after(struct cpu *cpu, uint64_t cr0)
     return cpu->efer | EFER_LMA;
 }
 
+static bool cr0_possible(uint64_t cr0)
+{
+    return !(cr0 >> 32) && (cr0 & CR0_PE || !(cr0 & CR0_PG)) && (cr0 & CR0_CD || !(cr0 & CR0_NW));
+}
+
 void cpu_write_cr0(struct cpu *cpu, uint64_t value)
 {
-    if (value >> 32 || (value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)))
+    if (!cr0_possible(value))
         cpu_raise_gp0(cpu);
     value = (value & CR0_DEFINED) | CR0_ET;
     if (!(value & CR0_PG) && cpu->cr4 & CR4_PCIDE)
@@ -125,11 +130,16 @@ void cpu_write_cr4(struct cpu *cpu, uint64_t value)
     cpu_update_mode(cpu);
 }
 
+/* Bits of EFER that this model has. */
+static uint64_t efer_allowed(const struct cpu *cpu)
+{
+    return (cpu_has(cpu, FEAT_SYSCALL) ? EFER_SCE : 0) | (cpu_has(cpu, FEAT_LM) ? EFER_LME | EFER_LMA : 0) |
+           (cpu_has(cpu, FEAT_NX) ? EFER_NXE : 0) | (cpu_has(cpu, FEAT_FXSR_OPT) ? EFER_FFXSR : 0);
+}
+
 void cpu_write_efer(struct cpu *cpu, uint64_t value)
 {
-    uint64_t allowed = (cpu_has(cpu, FEAT_SYSCALL) ? EFER_SCE : 0) | (cpu_has(cpu, FEAT_LM) ? EFER_LME | EFER_LMA : 0) |
-                       (cpu_has(cpu, FEAT_NX) ? EFER_NXE : 0) | (cpu_has(cpu, FEAT_FXSR_OPT) ? EFER_FFXSR : 0);
-    if (value & ~allowed)
+    if (value & ~efer_allowed(cpu))
         cpu_raise_gp0(cpu);
     if ((cpu->efer ^ value) & EFER_LME && cpu->cr0 & CR0_PG)
         cpu_raise_gp0(cpu);
@@ -138,6 +148,22 @@ void cpu_write_efer(struct cpu *cpu, uint64_t value)
     if (flush)
         cpu_tlb_flush(cpu);
     cpu_update_mode(cpu);
+}
+
+bool cpu_ctrl_restore(struct cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
+{
+    bool active = efer & EFER_LMA;
+    if (!cr0_possible(cr0) || cr4 & ~cr4_allowed(cpu) || efer & ~efer_allowed(cpu))
+        return false;
+    if (active != (cr0 & CR0_PG && efer & EFER_LME) || (active && !(cr4 & CR4_PAE)) || (cr4 & CR4_PCIDE && !active))
+        return false;
+    if (cr3 >> cpu->phys_bits || (uses_pae(cr0, cr4, efer) && !walk_load_pdptes(cpu, cr3, cpu->pdpte)))
+        return false;
+    cpu->cr0 = (cr0 & CR0_DEFINED) | CR0_ET;
+    cpu->cr3 = cr3;
+    cpu->cr4 = cr4;
+    cpu->efer = efer;
+    return true;
 }
 
 void cpu_write_xcr0(struct cpu *cpu, uint64_t value)
@@ -154,7 +180,7 @@ void cpu_write_dr7(struct cpu *cpu, uint64_t value)
 {
     if (value >> 32)
         cpu_raise_gp0(cpu);
-    cpu->dr7 = (value & 0xffff2bff) | DR7_FIXED;
+    cpu->dr7 = (value & DR7_WRITABLE) | DR7_FIXED;
     cpu_tlb_flush(cpu); /* pages with data breakpoints become slow, others fast again */
     cpu_update_mode(cpu);
 }

@@ -10,7 +10,9 @@
 #define DR6_BS (1u << 14)
 #define DR6_BD (1u << 13)
 #define DR6_BT (1u << 15)
+#define DR6_WRITABLE UINT64_C(0xe00f)
 #define DR7_FIXED UINT64_C(0x400)
+#define DR7_WRITABLE UINT64_C(0xffff2bff)
 #define DR7_GD (1u << 13)
 
 /* What a breakpoint waits for: DR7.R/W. */

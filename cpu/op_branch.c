@@ -1,6 +1,6 @@
 /*
  * Near transfers: Jcc, JMP, CALL, RET, LOOPcc, JrCXZ; BOUND. Intel SDM volume 2. Far transfers and interrupts are in
- * op_system.c.
+ * op_far.c.
  *
  * Everything that can fault comes before any register changes: a CALL stores the return address, then checks the
  * target (cpu_jump), then moves RSP. Runs on the vCPU's thread.

@@ -87,7 +87,7 @@ static void mov_to_dr_fn(struct cpu *cpu, const struct insn *i)
     } else if (n == 6) {
         if (v >> 32)
             cpu_raise_gp0(cpu);
-        cpu->dr6 = (v & 0xe00f) | DR6_FIXED;
+        cpu->dr6 = (v & DR6_WRITABLE) | DR6_FIXED;
     } else {
         cpu_write_dr7(cpu, v);
     }

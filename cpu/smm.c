@@ -2,8 +2,8 @@
  * System management mode: the state save map at SMBASE + FE00h (AMD64 layout, as firmware for this chipset expects of a
  * 64-bit processor), entry and RSM.
  *
- * AMD64 APM volume 2, 10.2 "SMM resources"; Intel SDM volume 3, chapter 31. I/O instruction restart and auto-HALT
- * restart are there; the save map's I/O restart word is left at 0.
+ * AMD64 APM volume 2, 10.2 "SMM resources"; Intel SDM volume 3, chapter 31. Auto-HALT restart is there, I/O instruction
+ * restart is not: the revision of the map says so.
  *
  * Thread: the vCPU's own.
  */
@@ -14,7 +14,7 @@
 #include "cpu/mem.h"
 #include "cpu/seg.h"
 
-#define SMM_REVISION 0x00020064 /* 64-bit map, SMBASE relocation */
+#define SMM_REVISION 0x00020064 /* 64-bit map, SMBASE relocation, no I/O restart */
 
 /* Offsets from SMBASE. */
 enum { SAVE_SEGS = 0xfe00, SAVE_GDTR = 0xfe60, SAVE_LDTR = 0xfe70, SAVE_IDTR = 0xfe80, SAVE_TR = 0xfe90,
@@ -104,23 +104,11 @@ void smm_enter(struct cpu *cpu)
     cpu_update_mode(cpu);
 }
 
-/* A saved state that no processor can be in shuts it down. */
-static bool restorable(struct cpu *cpu)
-{
-    uint64_t cr0 = get(cpu, SAVE_CR0, 8), cr4 = get(cpu, SAVE_CR4, 8), efer = get(cpu, SAVE_EFER, 8);
-    if (cr0 & CR0_PG && (!(cr0 & CR0_PE) || (efer & EFER_LMA && !(cr4 & CR4_PAE))))
-        return false;
-    return !(cr0 >> 32) && !(cr0 & CR0_NW && !(cr0 & CR0_CD));
-}
-
+/* All but what cpu_ctrl_restore() sets. */
 static void restore(struct cpu *cpu)
 {
-    cpu->cr0 = get(cpu, SAVE_CR0, 8) | CR0_ET;
-    cpu->cr3 = get(cpu, SAVE_CR3, 8);
-    cpu->cr4 = get(cpu, SAVE_CR4, 8);
-    cpu->efer = get(cpu, SAVE_EFER, 8);
-    cpu->dr6 = get(cpu, SAVE_DR6, 4);
-    cpu->dr7 = get(cpu, SAVE_DR7, 4);
+    cpu->dr6 = (get(cpu, SAVE_DR6, 4) & DR6_WRITABLE) | DR6_FIXED;
+    cpu->dr7 = (get(cpu, SAVE_DR7, 4) & DR7_WRITABLE) | DR7_FIXED;
     cpu->rflags = (get(cpu, SAVE_RFLAGS, 4) & FLAGS_DEFINED) | FLAGS_FIXED;
     for (unsigned r = 0; r < 16; r++)
         cpu->r[r] = get(cpu, gpr_at(r), 8);
@@ -138,8 +126,11 @@ static void restore(struct cpu *cpu)
 
 void smm_leave(struct cpu *cpu)
 {
-    if (!restorable(cpu)) {
+    /* A saved state that no processor can be in shuts it down. */
+    if (!cpu_ctrl_restore(cpu, get(cpu, SAVE_CR0, 8), get(cpu, SAVE_CR3, 8), get(cpu, SAVE_CR4, 8),
+                          get(cpu, SAVE_EFER, 8))) {
         cpu->activity = CPU_SHUTDOWN;
+        cpu->fault_count = 0; /* no exception did it */
         cpu_event_set(cpu, CPU_EVENT_KICK);
         return;
     }

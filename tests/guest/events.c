@@ -70,10 +70,23 @@ static void test_smm(void)
     guest_free(g);
 }
 
+/* A reserved bit of CR4 in the map: RSM shuts the processor down, and the machine resets. */
+GUEST_CODE(bad_smi, "mov %cs, %ax\n mov %ax, %ds\n orl $0x80000000, 0xff48\n rsm\n")
+
+static void test_smm_shutdown(void)
+{
+    struct guest *g = guest_new(16 << 20, 1, NULL);
+    guest_load(g, 0x7c00, smm_start, smm_end);
+    guest_load(g, 0x38000, bad_smi_start, bad_smi_end);
+    g_assert_cmpint(guest_run(g, 0x7c00, 20), ==, GUEST_RESET);
+    guest_free(g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/guest/events/interrupts", test_interrupts);
     g_test_add_func("/guest/events/smm", test_smm);
+    g_test_add_func("/guest/events/smm-shutdown", test_smm_shutdown);
     return g_test_run();
 }
