@@ -102,11 +102,12 @@ static void print_statistics(const struct blocks_pair *p)
     printf(" none: %.1f %%\n", 100.0 * p->ends[32] / MAX(all, 1));
 }
 
-static void compare_engines(struct run *r, const char *subject, uint64_t from, uint64_t count)
+static void compare_engines(struct run *r, const char *subject, const char *model, uint64_t from, uint64_t count)
 {
-    g_autofree char *what = g_strdup_printf("%s does what the interpreter does", subject);
+    g_autofree char *what = g_strdup_printf("%s does what the interpreter does: %s%s", subject, model,
+                                            from & BLOCKS_FLOATS ? ", x87 and MMX" : "");
     GError *err = NULL;
-    struct blocks_pair *p = blocks_pair_new("interp", subject, &err);
+    struct blocks_pair *p = blocks_pair_new("interp", subject, model, &err);
 
     if (!p) {
         printf("ok %u # SKIP %s: %s\n", ++r->tests, subject, err->message);
@@ -189,7 +190,7 @@ static void test_coverage(struct run *r)
 /* Each is found within some thousand blocks, and little else is left of the block. */
 static void test_broken(struct run *r)
 {
-    struct blocks_pair *p = blocks_pair_new("interp", "broken", NULL);
+    struct blocks_pair *p = blocks_pair_new("interp", "broken", "max", NULL);
 
     p->subject->spoil = spoil;
     for (unsigned k = 0; k < G_N_ELEMENTS(broken); k++) {
@@ -228,12 +229,16 @@ int main(void)
         count = 1;
     }
     if (engine) {
-        compare_engines(r, engine, first, count);
+        compare_engines(r, engine, "max", first, count);
     } else {
-        compare_engines(r, "jit,hot=0,flags=precise", first, count);
-        compare_engines(r, "jit,hot=0", first, MAX(count / 5, 1));
-        compare_engines(r, "jit,hot=2,tb-size=1,flags=precise", first, MAX(count / 10, 1));
-        compare_engines(r, "step", first, MAX(count / 10, 1));
+        uint64_t floats = one ? first : first | BLOCKS_FLOATS;
+        compare_engines(r, "jit,hot=0,flags=precise", "max", first, count);
+        compare_engines(r, "jit,hot=0", "max", first, MAX(count / 5, 1));
+        compare_engines(r, "jit,hot=2,tb-size=1,flags=precise", "max", first, MAX(count / 10, 1));
+        compare_engines(r, "step", "max", first, MAX(count / 10, 1));
+        compare_engines(r, "jit,hot=0,flags=precise", "max", floats, MAX(count / 5, 1));
+        /* Those that keep FOP, FDP and the selectors with every instruction */
+        compare_engines(r, "jit,hot=0", "max,-fdp-excptn-only,-zero-fcs-fds", floats, MAX(count / 5, 1));
         if (!one) {
             test_coverage(r);
             test_broken(r);

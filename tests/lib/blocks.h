@@ -138,7 +138,7 @@ struct blocks_machine {
  * An engine as -accel names it ("jit,hot=0"), or "step": the interpreter, one instruction at a time, or "broken": the
  * same with `spoil` called after each. NULL with a sentence where the engine is not to be had. Without the VM lock.
  */
-struct blocks_machine *blocks_machine_new(const char *engine, GError **err);
+struct blocks_machine *blocks_machine_new(const char *engine, const char *model, GError **err);
 void blocks_machine_free(struct blocks_machine *b);
 
 enum blocks_outcome { BLOCKS_HALTED, BLOCKS_SHUTDOWN, BLOCKS_ENDLESS };
@@ -182,7 +182,8 @@ struct blocks_pair {
     uint64_t ends[33];                         /* by vector of the last exception; 32: none */
 };
 
-struct blocks_pair *blocks_pair_new(const char *reference, const char *subject, GError **err);
+/* `model` as -cpu names it. */
+struct blocks_pair *blocks_pair_new(const char *reference, const char *subject, const char *model, GError **err);
 void blocks_pair_free(struct blocks_pair *p);
 /* For `spoil`: notes if the instruction's result cannot be compared (blocks_gen.c). */
 void blocks_trace(struct blocks_machine *b, const struct insn *i);
@@ -201,6 +202,8 @@ void blocks_describe(const struct blocks_pair *p, const struct blocks_case *c, G
 struct blocks_gen;
 struct blocks_gen *blocks_gen_new(void);
 void blocks_gen_free(struct blocks_gen *g);
+/* In the number of a case: its code is mostly of x87 and MMX, its exceptions mostly masked. */
+#define BLOCKS_FLOATS (UINT64_C(1) << 40)
 /* Case `number` of the sequence that `seed` names, in this mode; the same each time. */
 void blocks_gen_case(struct blocks_gen *g, uint64_t seed, uint64_t number, enum blocks_mode mode,
                      struct blocks_case *c);

@@ -44,14 +44,15 @@ const unsigned blocks_field_count = G_N_ELEMENTS(blocks_fields);
 
 /* --- The pair ----------------------------------------------------------------------------------------------------- */
 
-struct blocks_pair *blocks_pair_new(const char *reference, const char *subject, GError **err)
+struct blocks_pair *blocks_pair_new(const char *reference, const char *subject, const char *model, GError **err)
 {
     struct blocks_pair *p = g_new0(struct blocks_pair, 1);
 
     p->mode = BLOCKS_MODES;
     p->precise = strstr(subject, "jit") == NULL || strstr(subject, "flags=precise") != NULL;
     blocks_build_memory(p->memory);
-    if ((p->reference = blocks_machine_new(reference, err)) && (p->subject = blocks_machine_new(subject, err))) {
+    if ((p->reference = blocks_machine_new(reference, model, err)) &&
+        (p->subject = blocks_machine_new(subject, model, err))) {
         memcpy(p->reference->mem, p->memory, BLOCKS_RAM_BYTES);
         memcpy(p->subject->mem, p->memory, BLOCKS_RAM_BYTES);
         return p;
@@ -320,7 +321,7 @@ static bool is_open(struct blocks_pair *p, const struct blocks_case *c)
     if (!p->precise && memcmp(p->reference->mem + c->code_phys, c->code, c->code_len) != 0)
         return true;
     if (!t) {
-        t = p->tracer = blocks_machine_new("broken", NULL);
+        t = p->tracer = blocks_machine_new("broken", "max", NULL);
         t->spoil = blocks_trace;
     }
     memcpy(t->mem, p->memory, BLOCKS_RAM_BYTES);

@@ -537,12 +537,13 @@ void blocks_compose(struct blocks_gen *b)
         { 72, 4, 4, 3, 2, 4, 10, 1 }, { 83, 2, 2, 1, 1, 2, 9, 0 }, { 34, 20, 20, 8, 7, 3, 7, 1 },
         { 22, 35, 33, 2, 2, 1, 5, 0 }, { 24, 4, 3, 53, 7, 2, 6, 1 }, { 48, 4, 3, 2, 2, 22, 9, 10 },
     };
+    static const uint8_t floats[CLASSES] = { 15, 2, 2, 48, 22, 2, 8, 1 };
     static const uint8_t shares[] = { 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5 };
     unsigned count = oracle_percent(&b->g, 30) ? 1 + oracle_below(&b->g, 8) : 1 + oracle_below(&b->g, 64);
 
     b->label_count = b->reference_count = b->skip_count = 0;
     unsigned profile = shares[oracle_below(&b->g, sizeof shares)];
-    b->weights = profiles[profile];
+    b->weights = b->c->number & BLOCKS_FLOATS ? floats : profiles[profile];
     b->system = profile == 5 ? 30 : oracle_percent(&b->g, 50) ? 3 : 0;
     sequence(b, count, 0);
     place_skips(b, true);

@@ -453,7 +453,7 @@ static void load_values(struct blocks_gen *b)
     /* Most blocks shall not end at their first floating-point instruction. */
     if (oracle_percent(&b->g, 70))
         s->mxcsr |= 0x1f80;
-    if (oracle_percent(&b->g, 60)) {
+    if (oracle_percent(&b->g, b->c->number & BLOCKS_FLOATS ? 90 : 60)) {
         s->fpu.cw |= 0x3f;
         s->fpu.sw &= 0x7f00;
     }

@@ -382,7 +382,7 @@ static const struct mem_ops device_ops = {
     .read = device_read, .write = device_write, .valid = { 1, 8, true }, .impl = { 1, 8, true },
 };
 
-static void make_machine(struct blocks_machine *b)
+static void make_machine(struct blocks_machine *b, const char *model)
 {
     GError *err = NULL;
 
@@ -394,7 +394,7 @@ static void make_machine(struct blocks_machine *b)
     mem_init_io(&b->device_region, NULL, &device_ops, b, "device", BLOCKS_PAGE);
     mem_map(&b->m->memory_root, BLOCKS_DEVICE_PHYS, &b->device_region, 0);
     b->mem = b->ram->host;
-    b->model = cpu_model_parse("max", &err);
+    b->model = cpu_model_parse(model, &err);
     g_assert_no_error(err);
     b->m->cpu_count = 1;
     b->m->cpus = g_new0(struct cpu *, 1);
@@ -402,7 +402,7 @@ static void make_machine(struct blocks_machine *b)
     b->cpu->host = &host_ops;
 }
 
-struct blocks_machine *blocks_machine_new(const char *engine, GError **err)
+struct blocks_machine *blocks_machine_new(const char *engine, const char *model, GError **err)
 {
     struct blocks_machine *b = g_new0(struct blocks_machine, 1);
     const char *preferences[] = { engine, NULL };
@@ -411,7 +411,7 @@ struct blocks_machine *blocks_machine_new(const char *engine, GError **err)
     b->engine = g_strdup(engine);
     b->steps = !strcmp(engine, "step") || !strcmp(engine, "broken");
     vm_lock();
-    make_machine(b);
+    make_machine(b, model);
     if (!b->steps)
         good = accel_init(b->m, preferences, err) && b->m->accel->ops->vcpu_init(b->cpu, err);
     event_subscribe(1u << EVENT_EXCEPTION, on_exception, b);
