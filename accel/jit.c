@@ -5,6 +5,7 @@
  * step, an instruction across two pages, code in device memory) stays in the interpreter.
  */
 #include "accel/jit.h"
+#include "accel/check.h"
 #include "accel/vcpu.h"
 
 #include "cpu/block.h"
@@ -32,8 +33,16 @@ static bool parse_number(const char *text, guint64 min, guint64 max, guint64 *ou
     return g_ascii_string_to_unsigned(text, 10, min, max, out, NULL);
 }
 
-static bool parse_option(struct jit_options *o, const char *key, const char *value, GError **err)
+struct jit_engine {
+    struct jit *jit;
+    struct jit_options options;
+    bool lockstep;       /* check=interp */
+    struct check *check; /* if so */
+};
+
+static bool parse_option(struct jit_engine *e, const char *key, const char *value, GError **err)
 {
+    struct jit_options *o = &e->options;
     guint64 n;
     if (!strcmp(key, "tb-size")) {
         if (!parse_number(value, 1, MAX_SIZE_MIB, &n))
@@ -47,37 +56,37 @@ static bool parse_option(struct jit_options *o, const char *key, const char *val
         if (strcmp(value, "precise") && strcmp(value, "lazy"))
             return bad_value(err, key, value, "precise or lazy");
         o->precise = !strcmp(value, "precise");
+    } else if (!strcmp(key, "check")) {
+        if (strcmp(value, "interp") && strcmp(value, "off"))
+            return bad_value(err, key, value, "interp or off");
+        e->lockstep = !strcmp(value, "interp");
     } else if (!strcmp(key, "thread")) {
         if (strcmp(value, "multi") && strcmp(value, "single"))
             return bad_value(err, key, value, "multi or single"); /* both mean a thread for each processor */
     } else {
         g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "-accel jit,%s: no such option; there are tb-size, hot, flags and thread", key);
+                    "-accel jit,%s: no such option; there are tb-size, hot, flags, check and thread", key);
         return false;
     }
     return true;
 }
 
-static bool parse_options(struct jit_options *o, const char *text, GError **err)
+static bool parse_options(struct jit_engine *e, const char *text, GError **err)
 {
     g_auto(GStrv) parts = g_strsplit(text, ",", -1);
-    *o = (struct jit_options){ .size = (size_t)DEFAULT_SIZE_MIB << 20, .hot = DEFAULT_HOT };
+    e->options = (struct jit_options){ .size = (size_t)DEFAULT_SIZE_MIB << 20, .hot = DEFAULT_HOT };
     for (unsigned k = 0; parts[k]; k++) {
         char *value = strchr(parts[k], '=');
         if (value)
             *value++ = '\0';
-        if (*parts[k] && !parse_option(o, parts[k], value ? value : "", err))
+        if (*parts[k] && !parse_option(e, parts[k], value ? value : "", err))
             return false;
     }
+    e->options.precise |= e->lockstep;
     return true;
 }
 
 /* --- The engine ------------------------------------------------------------------------------------------------------------------ */
-
-struct jit_engine {
-    struct jit *jit;
-    struct jit_options options;
-};
 
 static bool jit_probe(GError **err)
 {
@@ -92,17 +101,19 @@ static unsigned jit_rank(void)
 static bool jit_machine_init(struct machine *m, const char *options, GError **err)
 {
     struct jit_engine *e = g_new0(struct jit_engine, 1);
-    if (parse_options(&e->options, options, err))
+    if (parse_options(e, options, err))
         e->jit = jit_new(m, &e->options, err);
     if (!e->jit) {
         g_free(e);
         return false;
     }
+    if (e->lockstep)
+        e->check = check_new(e->jit);
     m->accel->engine = e;
     return true;
 }
 
-static void print_stats(struct jit_engine *e)
+static void print_stats(const struct jit_engine *e)
 {
     struct jit_stats s;
     jit_get_stats(e->jit, &s);
@@ -110,6 +121,12 @@ static void print_stats(struct jit_engine *e)
              " ns per instruction translated; %" PRIu64 " links, %" PRIu64 " units invalidated, %" PRIu64 " evictions",
              s.units, s.insns, s.fallback_insns, s.code_bytes, s.insns ? s.translate_ns / s.insns : 0, s.links, s.invalidated,
              s.evictions);
+    if (e->check) {
+        const struct check_stats *c = check_get_stats(e->check);
+        log_line("jit: lockstep: %" PRIu64 " instructions in %" PRIu64 " blocks run by both engines, %" PRIu64
+                 " by the interpreter alone; %" PRIu64 " blocks agreed only when run again",
+                 c->insns, c->blocks, c->alone, c->again);
+    }
 }
 
 static void jit_machine_fini(struct machine *m)
@@ -117,12 +134,25 @@ static void jit_machine_fini(struct machine *m)
     struct jit_engine *e = m->accel->engine;
     if (log_on(LOG_STATS))
         print_stats(e);
+    check_free(e->check);
     jit_free(e->jit);
     g_free(e);
 }
 
+struct jit *jit_of(const struct machine *m)
+{
+    const struct jit_engine *e = m->accel->engine;
+    return e->jit;
+}
+
 static bool jit_vcpu_init(struct cpu *cpu, GError **err)
 {
+    struct jit_engine *e = cpu->machine->accel->engine;
+    if (e->check && cpu->machine->cpu_count > 1) {
+        g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "-accel jit,check=interp compares one processor only: give -smp 1");
+        return false;
+    }
     return true;
 }
 
@@ -185,8 +215,10 @@ static enum cpu_exit jit_vcpu_run(struct cpu *cpu)
         }
         if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW)))
             cpu_run_one(cpu);
-        else
+        else if (!e->check)
             run_some(e, cpu);
+        else if (!check_run(e->check, cpu))
+            return CPU_EXIT_KICK;
     }
 }
 

@@ -15,6 +15,19 @@
 #include <glib.h>
 #include <string.h>
 
+/*
+ * Who hears of a vCPU's accesses to memory while cpu->watcher leads here; after a change call cpu_tlb_switch().
+ */
+struct mem_watcher {
+    struct tlb *tlb; /* in force instead of the present one: what it does not know goes the slow way, and is told */
+    /* Plain memory at a linear address, within a page, whose translation is in *t. Before a store. */
+    void (*access)(struct cpu *cpu, const struct tlb *t, uint64_t addr, unsigned len, bool write);
+    /* A device is going to be accessed: cpu_retry() prevents it. */
+    void (*device)(struct cpu *cpu);
+    /* The accessed bit, or the dirty bit too, of a page table's entry is going to be set: in its first byte. */
+    void (*walked)(struct cpu *cpu, uint8_t *entry);
+};
+
 /* Limit, rights and canonical checks for what the fast path below does not answer. Returns the linear address. */
 uint64_t seg_linear_slow(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool write);
 

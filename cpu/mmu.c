@@ -130,8 +130,21 @@ static unsigned io_piece(uint64_t phys, unsigned len)
     return piece;
 }
 
+static void tell_device(struct cpu *cpu)
+{
+    if (G_UNLIKELY(cpu->watcher))
+        cpu->watcher->device(cpu);
+}
+
+static void tell_access(struct cpu *cpu, const struct tlb *t, uint64_t addr, unsigned len, bool write)
+{
+    if (G_UNLIKELY(cpu->watcher))
+        cpu->watcher->access(cpu, t, addr, len, write);
+}
+
 static uint64_t io_read(struct cpu *cpu, uint64_t phys, unsigned size)
 {
+    tell_device(cpu);
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     bool lock = (!r || !r->host) && vm_lock_if_free();
     uint64_t v = mem_range_read(r, phys, size);
@@ -142,6 +155,7 @@ static uint64_t io_read(struct cpu *cpu, uint64_t phys, unsigned size)
 
 static void io_write(struct cpu *cpu, uint64_t phys, uint64_t value, unsigned size)
 {
+    tell_device(cpu);
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     bool lock = (!r || !r->host || r->read_only) && vm_lock_if_free();
     mem_range_write(r, phys, value, size);
@@ -215,10 +229,12 @@ static void read_page(struct cpu *cpu, struct tlb *t, uint64_t addr, void *buf, 
     unsigned k = tlb_index(addr);
     if (t->info[k] & TLB_BREAK)
         debug_data_access(cpu, addr, len, false);
-    if (t->info[k] & TLB_IO)
+    if (t->info[k] & TLB_IO) {
         io_bytes(cpu, phys_of(t, addr), buf, len, false);
-    else
-        copy_pieces(buf, (const void *)(uintptr_t)(addr + t->e[k].addend), len);
+        return;
+    }
+    tell_access(cpu, t, addr, len, false);
+    copy_pieces(buf, (const void *)(uintptr_t)(addr + t->e[k].addend), len);
 }
 
 static void write_page(struct cpu *cpu, struct tlb *t, uint64_t addr, const void *buf, unsigned len)
@@ -230,6 +246,7 @@ static void write_page(struct cpu *cpu, struct tlb *t, uint64_t addr, const void
         io_bytes(cpu, phys_of(t, addr), (uint8_t *)buf, len, true);
         return;
     }
+    tell_access(cpu, t, addr, len, true);
     copy_pieces((void *)(uintptr_t)(addr + t->e[k].addend), buf, len);
     note_store(cpu, phys_of(t, addr), len);
     unwatch_entry(cpu, t, addr);
@@ -367,6 +384,7 @@ void *mem_host_rw(struct cpu *cpu, uint64_t addr, unsigned size, unsigned seg)
     unsigned k = tlb_index(addr);
     if (t->info[k] & (TLB_IO | TLB_ROM | TLB_BREAK))
         return NULL;
+    tell_access(cpu, t, addr, size, true);
     note_store(cpu, phys_of(t, addr), size);
     unwatch_entry(cpu, t, addr);
     return (void *)(uintptr_t)(addr + t->e[k].addend);
@@ -380,6 +398,7 @@ void *mem_host_span(struct cpu *cpu, uint64_t addr, uint64_t *len, bool write, u
     *len = MIN(*len, PAGE_SIZE - (addr & ~PAGE_MASK));
     if (t->info[k] & (TLB_IO | TLB_BREAK) || (write && t->info[k] & TLB_ROM) || cpu->tlb == &cpu->tlbs->none)
         return NULL;
+    tell_access(cpu, t, addr, (unsigned)*len, write);
     if (write && t->e[k].tag_write != (addr & PAGE_MASK)) {
         note_store(cpu, phys_of(t, addr), *len);
         unwatch_entry(cpu, t, addr);

@@ -25,6 +25,7 @@ struct flat_view;
 struct insn;
 struct jit;
 struct machine;
+struct mem_watcher;
 
 /* General registers in encoding order. */
 enum gpr {
@@ -348,6 +349,7 @@ struct cpu {
     struct mem_listener listener; /* of the memory map */
     struct flat_view *view;       /* own reference; renewed on CPU_EVENT_MEMMAP */
     struct tlb_set *tlbs;         /* all contexts; cpu/tlb.c */
+    const struct mem_watcher *watcher; /* hears of each access to memory (lockstep); NULL: nobody does */
     struct block_cache *blocks;   /* decoded blocks; cpu/block.c */
     const struct block *block;    /* the one under way in the interpreter; NULL: a handler called by generated code */
     sigjmp_buf *unwind;           /* where cpu_raise goes; set by the run loop (saved without signal mask) */

@@ -197,7 +197,9 @@ void cpu_tlb_switch(struct cpu *cpu)
         s->current = space_of(s, pcid);
     s->space[s->current].last_used = ++s->turn;
     bool align = cpu->cpl == 3 && cpu->rflags & FLAG_AC && cpu->cr0 & CR0_AM;
-    cpu->tlb = align ? &s->none : &s->space[s->current].view[cpu_tlb_view(cpu)];
+    cpu->tlb = align          ? &s->none
+               : cpu->watcher ? cpu->watcher->tlb
+                              : &s->space[s->current].view[cpu_tlb_view(cpu)];
     cpu->tlb_exec = &s->space[s->current].view[cpu->cpl == 3 ? TLB_USER : TLB_SUPER];
 }
 

@@ -216,6 +216,8 @@ static bool step_set(struct cpu *cpu, const struct step *s, uint64_t bits)
         mem_store_phys(cpu, s->phys, s->value | bits, s->size);
         return true;
     }
+    if (G_UNLIKELY(cpu->watcher))
+        cpu->watcher->walked(cpu, p);
     uint64_t old = s->value;
     return ram_cas(p, &old, s->value | bits, s->size);
 }

@@ -319,8 +319,8 @@ static void count(struct jit *j, const struct unit *u, int64_t started)
 }
 
 /* With the lock held: translates what lies at `host`, if nothing has been written there since the page was watched. */
-static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8_t *host, const uint32_t *gen_at,
-                                     uint32_t gen, const uint8_t *watch)
+static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8_t *host, uint32_t key,
+                                     const uint32_t *gen_at, uint32_t gen, const uint8_t *watch)
 {
     struct source *s = &j->source;
     struct timespec start;
@@ -329,7 +329,7 @@ static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8
     s->cpu = cpu;
     s->page = page_key(host);
     s->start = (uint16_t)(host - s->page);
-    s->key = jit_key(cpu);
+    s->key = key;
     s->precise = j->options.precise;
     if (!has_room(j) || !source_read(s))
         return NULL;
@@ -346,7 +346,7 @@ static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8
 }
 
 /* NULL: not now, or never. */
-static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, const uint8_t *host)
+static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, const uint8_t *host, uint32_t key)
 {
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     struct ram_block *ram = r ? r->region->ram : NULL;
@@ -358,9 +358,9 @@ static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, con
     pthread_mutex_lock(&j->lock);
     ram->code_opaque = j;
     ram->code_written = code_written;
-    struct unit *u = find(j, host, jit_key(cpu)); /* another vCPU may have been faster */
+    struct unit *u = find(j, host, key); /* another vCPU may have been faster */
     if (!u)
-        u = translate_locked(j, cpu, host, gen_at, gen, &ram->watch[page]);
+        u = translate_locked(j, cpu, host, key, gen_at, gen, &ram->watch[page]);
     pthread_mutex_unlock(&j->lock);
     return u;
 }
@@ -380,7 +380,7 @@ static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned
     return cpu->rip >= at - u->first && cpu->rip + (u->last - at) <= cpu->seg[SEG_CS].limit;
 }
 
-static struct unit *find_unit(struct jit *j, struct cpu *cpu, bool may_translate)
+static struct unit *find_unit(struct jit *j, struct cpu *cpu, uint32_t key, bool may_translate)
 {
     uint64_t phys, pc = cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
     if (!(cpu->mode_key & MODE_FLAT) && cpu->rip > cpu->seg[SEG_CS].limit)
@@ -390,10 +390,10 @@ static struct unit *find_unit(struct jit *j, struct cpu *cpu, bool may_translate
         return NULL;
     const uint8_t *host = page + (pc & ~PAGE_MASK);
     pthread_mutex_lock(&j->lock);
-    struct unit *u = find(j, host, jit_key(cpu));
+    struct unit *u = find(j, host, key);
     pthread_mutex_unlock(&j->lock);
     if (!u && may_translate)
-        u = translate(j, cpu, phys, host);
+        u = translate(j, cpu, phys, host, key);
     return u && within_segment(cpu, u, pc & ~PAGE_MASK) ? u : NULL;
 }
 
@@ -406,7 +406,7 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     }
     if (G_LIKELY(e->pc == cpu->rip && e->context == cpu->jump_context))
         return e->code;
-    struct unit *u = find_unit(j, cpu, may_translate);
+    struct unit *u = find_unit(j, cpu, jit_key(cpu), may_translate);
     if (!u)
         return NULL;
     if (cpu->mode_key & MODE_FLAT)
@@ -414,11 +414,18 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     return u->indirect;
 }
 
+const void *jit_find_straight(struct jit *j, struct cpu *cpu, unsigned insns, bool may_translate)
+{
+    cpu->stale_jump = false;
+    struct unit *u = find_unit(j, cpu, jit_key(cpu) | insns << KEY_INSNS_SHIFT, may_translate);
+    return u ? u->indirect : NULL;
+}
+
 /* The jump by which generated code was left gets its target, if there is one by now. cpu->rip is there. */
 void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l)
 {
     uint64_t epoch = jit_epoch(j);
-    if (cpu_due_events(cpu))
+    if (cpu_due_events(cpu) || l->from->key >> KEY_INSNS_SHIFT)
         return;
     pthread_mutex_lock(&j->lock);
     const uint8_t *target = (const uint8_t *)page_key(l->from->host) + l->target;
@@ -502,6 +509,13 @@ void jit_free(struct jit *j)
     unmap_code(j);
     pthread_mutex_destroy(&j->lock);
     g_free(j);
+}
+
+void jit_spoil(struct jit *j, const char *mnemonic)
+{
+    for (unsigned row = 0; row < insn_row_count; row++)
+        if (!strcmp(insn_rows[row].mnemonic, mnemonic))
+            backend_spoil(j->backend, row);
 }
 
 void jit_get_stats(struct jit *j, struct jit_stats *s)

@@ -43,7 +43,7 @@ static void set_flow(struct source *s, struct guest_insn *g)
 {
     g->target = -1;
     g->falls = !g->raises && !is_unconditional(&g->i);
-    if (g->raises || !is_direct(s, &g->i))
+    if (g->raises || !is_direct(s, &g->i) || s->key >> KEY_INSNS_SHIFT)
         return;
     int64_t target = (int64_t)g->i.end + g->i.disp;
     if (target >= 0 && target < (int64_t)PAGE_SIZE)
@@ -96,7 +96,8 @@ static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
 /* Follows the code from `off` until it ends, or meets what is decoded already. */
 static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], struct walk_list *todo)
 {
-    while (off < PAGE_SIZE && s->at[off] < 0 && s->count < UNIT_INSNS) {
+    unsigned straight = s->key >> KEY_INSNS_SHIFT, most = straight ? straight : UNIT_INSNS;
+    while (off < PAGE_SIZE && s->at[off] < 0 && s->count < most) {
         struct guest_insn *g = &s->insns[s->count];
         if (!decode_at(s, off, g))
             return;
@@ -206,5 +207,8 @@ bool source_read(struct source *s)
         s->insns[k].native = !s->insns[k].raises && backend_has(s, &s->insns[k].i);
     while (liveness_pass(s))
         continue;
+    s->entry = (unsigned)s->at[s->start];
+    if (s->key >> KEY_INSNS_SHIFT)
+        memset(s->at, 0xff, sizeof s->at);
     return true;
 }

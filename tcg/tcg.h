@@ -41,11 +41,19 @@ void jit_enter_thread(struct jit *j, struct cpu *cpu);
  * Raises what fetching raises. On the vCPU's thread, outside generated code.
  */
 const void *jit_find(struct jit *j, struct cpu *cpu, bool translate);
+/*
+ * The same for `insns` instructions in a row (at most 64), without any way from there to other translated code: each run ends
+ * behind them, or where it leaves their straight way. For lockstep.
+ */
+const void *jit_find_straight(struct jit *j, struct cpu *cpu, unsigned insns, bool translate);
 /* Runs it until generated code has no way on by itself. May leave through cpu_raise(), after which call cpu_unwind(). */
 void jit_run(struct jit *j, struct cpu *cpu, const void *code);
 /* What of a vCPU's state translated code depends on has, or may have, changed. */
 void jit_update_context(struct cpu *cpu);
 
 void jit_get_stats(struct jit *j, struct jit_stats *s);
+
+/* For tests: code translated from now on leaves out every instruction of this name that has a template. */
+void jit_spoil(struct jit *j, const char *mnemonic);
 
 #endif

@@ -15,6 +15,7 @@
 #define KEY_XM (1u << 17)         /* some SIMD floating-point exception is unmasked: handlers do the arithmetic */
 #define KEY_ALIGNED (1u << 18)    /* CS base is page aligned */
 #define KEY_MF (1u << 19)         /* some x87 exception is unmasked: handlers do all of x87 and MMX */
+#define KEY_INSNS_SHIFT 24        /* above: translate so many instructions in a row, nothing behind them; 0: all (lockstep) */
 
 struct backend;
 struct unit;
@@ -77,7 +78,8 @@ struct source {
     unsigned after_count;
     unsigned count;
     struct guest_insn insns[UNIT_INSNS]; /* sorted by offset */
-    int16_t at[4096];    /* index of the instruction at each page offset, or -1 */
+    int16_t at[4096];    /* index of the instruction at each page offset, or -1; no jump goes to where it is -1 */
+    unsigned entry;      /* index of the first instruction to run */
 };
 
 /* Decodes what can be reached from s->start within the page and finds out which flags live. False: nothing to translate. */
@@ -104,6 +106,8 @@ void backend_enter_thread(struct cpu *cpu);
 /* Any thread, while others run the code: makes a jump go to `target`, or an entry lead to u->retired. */
 void backend_patch_link(const struct link *l, const uint8_t *target, ptrdiff_t skew);
 void backend_retire(const struct unit *u, ptrdiff_t skew);
+/* Makes the template of a row emit nothing from now on. */
+void backend_spoil(struct backend *b, unsigned row);
 
 /* --- C side of generated code (run.c) ------------------------------------------------------------------------------------- */
 

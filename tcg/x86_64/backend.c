@@ -227,7 +227,7 @@ static void bind_forward(struct gen *g)
 static void emit_all(struct gen *g)
 {
     const struct source *s = g->s;
-    unsigned entry = (unsigned)s->at[s->start];
+    unsigned entry = s->entry;
     for (unsigned n = 0; n < s->count; n++) {
         unsigned k = (entry + n) % s->count;
         const struct guest_insn *at = &s->insns[k];
@@ -313,6 +313,16 @@ struct backend *backend_new(struct code_area *area)
     entry_emit(b, &e);
     area->at = e.at;
     return b;
+}
+
+static void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
+{
+}
+
+void backend_spoil(struct backend *b, unsigned row)
+{
+    if (b->templates[row].fn)
+        b->templates[row].fn = gen_nothing;
 }
 
 void backend_free(struct backend *b)
