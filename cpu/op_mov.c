@@ -2,7 +2,7 @@
  * Moves: MOV, MOVZX, MOVSX, LEA, XCHG, BSWAP, MOVBE, CMOVcc, SETcc, the stack instructions but for PUSHF and POPF,
  * XLAT, LAHF, SAHF, SALC, single flags, NOP, hints, cache control, fences. Intel SDM volume 2.
  *
- * Moves to and from segment, control and debug registers are in op_system.c. BSWAP of a 16-bit register clears it, as
+ * Moves to and from segment registers are in op_desc.c, control and debug registers in op_system.c. BSWAP of a 16-bit register clears it, as
  * current processors do. Runs on the vCPU's thread.
  */
 #include "cpu/flags.h"

@@ -8,37 +8,6 @@
 #include "cpu/op_form.h"
 #include "cpu/x87.h"
 
-/* --- Memory operands, widened to 80 bits -------------------------------------------------------------------------- */
-
-enum format { FORMAT_F32, FORMAT_F64, FORMAT_INT16, FORMAT_INT32 };
-
-struct operand80 {
-    struct float80 v;
-    bool denormal; /* in its own format: widened, it no longer shows */
-};
-
-static inline struct operand80 load_operand(struct cpu *cpu, const struct insn *i, enum format format)
-{
-    struct operand80 o = { .denormal = false };
-    switch (format) {
-    case FORMAT_F32: {
-        uint32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
-        o.v = float80_widen_f32(v);
-        o.denormal = !(v & 0x7f800000) && (v & 0x7fffff);
-        break;
-    }
-    case FORMAT_F64: {
-        uint64_t v = mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg);
-        o.v = float80_widen_f64(v);
-        o.denormal = !(v & UINT64_C(0x7ff0000000000000)) && (v & UINT64_C(0xfffffffffffff));
-        break;
-    }
-    case FORMAT_INT16: o.v = float80_from_int((int16_t)mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg)); break;
-    case FORMAT_INT32: o.v = float80_from_int((int32_t)mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg)); break;
-    }
-    return o;
-}
-
 /* Adds the denormal operand exception of a widened operand to what the operation on 80 bits has found. */
 static unsigned add_denormal(const struct cpu *cpu, unsigned flags, struct float80 st0)
 {
@@ -52,13 +21,13 @@ static unsigned add_denormal(const struct cpu *cpu, unsigned flags, struct float
 
 /* --- Two operands ------------------------------------------------------------------------------------------------- */
 
-static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_binary *op, enum format format,
+static inline void arith_mem(struct cpu *cpu, const struct insn *i, float80_binary *op, enum x87_format format,
                              bool reverse)
 {
     struct float80 r;
     unsigned flags;
     x87_wait(cpu);
-    struct operand80 o = load_operand(cpu, i, format);
+    struct x87_operand o = x87_load_operand(cpu, i, format);
     x87_note(cpu, i);
     if (x87_is_empty(cpu, 0)) {
         if (x87_underflow(cpu, i))
@@ -99,10 +68,10 @@ static inline void arith_reg(struct cpu *cpu, const struct insn *i, float80_bina
     } \
     OP_FORM_ONE(name)
 #define ARITH_FORMATS(name, op, reverse) \
-    ARITH_MEM(f##name##_m32, op, FORMAT_F32, reverse) \
-    ARITH_MEM(f##name##_m64, op, FORMAT_F64, reverse) \
-    ARITH_MEM(fi##name##_m16, op, FORMAT_INT16, reverse) \
-    ARITH_MEM(fi##name##_m32, op, FORMAT_INT32, reverse)
+    ARITH_MEM(f##name##_m32, op, X87_F32, reverse) \
+    ARITH_MEM(f##name##_m64, op, X87_F64, reverse) \
+    ARITH_MEM(fi##name##_m16, op, X87_INT16, reverse) \
+    ARITH_MEM(fi##name##_m32, op, X87_INT32, reverse)
 ARITH_FORMATS(add, float80_add, false)
 ARITH_FORMATS(mul, float80_mul, false)
 ARITH_FORMATS(sub, float80_sub, false)
@@ -171,13 +140,8 @@ static unsigned absolute(struct float80 *r, struct float80 a, uint32_t cw)
 UNARY(fchs, change_sign)
 UNARY(fsqrt, float80_sqrt)
 UNARY(frndint, float80_round)
+UNARY(fabs, absolute)
 UNARY(f2xm1, float80_2xm1)
-
-static void fabs_fn(struct cpu *cpu, const struct insn *i)
-{
-    unary(cpu, i, absolute);
-}
-OP_FORM_ONE(fabs)
 
 static inline void prem(struct cpu *cpu, const struct insn *i, float80_binary *op)
 {
@@ -214,40 +178,9 @@ OP_FORM_ONE(fprem1)
 
 /* --- Transcendental instructions ---------------------------------------------------------------------------------- */
 
-/* ST(1) = op(ST(0), ST(1)), pop */
-static inline void two_to_one(struct cpu *cpu, const struct insn *i, float80_binary *op)
-{
-    struct float80 r = float80_indefinite();
-    bool store;
-    x87_wait(cpu);
-    x87_note(cpu, i);
-    if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, 1))
-        store = x87_underflow(cpu, i);
-    else
-        store = x87_commit(cpu, i, op(&r, *x87_st(cpu, 0), *x87_st(cpu, 1), x87_control(cpu)), X87_BLOCK_REG);
-    if (!store)
-        return;
-    x87_set(cpu, 1, r);
-    x87_pop(cpu);
-}
-
-static void fyl2x_fn(struct cpu *cpu, const struct insn *i)
-{
-    two_to_one(cpu, i, float80_yl2x);
-}
-OP_FORM_ONE(fyl2x)
-
-static void fyl2xp1_fn(struct cpu *cpu, const struct insn *i)
-{
-    two_to_one(cpu, i, float80_yl2xp1);
-}
-OP_FORM_ONE(fyl2xp1)
-
-static void fpatan_fn(struct cpu *cpu, const struct insn *i)
-{
-    two_to_one(cpu, i, float80_patan);
-}
-OP_FORM_ONE(fpatan)
+ARITH_REG(fyl2x, float80_yl2x, 1, 0, 1, true)
+ARITH_REG(fyl2xp1, float80_yl2xp1, 1, 0, 1, true)
+ARITH_REG(fpatan, float80_patan, 1, 0, 1, true)
 
 static inline void circular(struct cpu *cpu, const struct insn *i, float80_unary *op)
 {
@@ -277,8 +210,7 @@ static void fcos_fn(struct cpu *cpu, const struct insn *i)
 }
 OP_FORM_ONE(fcos)
 
-/* Instructions that leave one result in place and push another. True: both operands of the stack are as they should be.
- */
+/* Instructions that leave one result in place and push another. True: there is an operand, and room for the second. */
 static bool may_push(struct cpu *cpu, const struct insn *i)
 {
     bool masked;

@@ -31,46 +31,22 @@ static inline void compare_reg(struct cpu *cpu, const struct insn *i, compare_fn
     set_order(cpu, i, flags, pops);
 }
 
-/* With a widened memory operand; `denormal`: it was one in its own format. */
-static inline void compare_value(struct cpu *cpu, const struct insn *i, struct float80 v, bool denormal, unsigned pops)
+static inline void compare_value(struct cpu *cpu, const struct insn *i, struct x87_operand o, unsigned pops)
 {
     unsigned flags = UNORDERED_UNDERFLOW;
     x87_note(cpu, i);
     if (!x87_is_empty(cpu, 0)) {
-        flags = float80_compare(*x87_st(cpu, 0), v, x87_control(cpu));
-        if (denormal && !(flags & FPU_IE))
+        flags = float80_compare(*x87_st(cpu, 0), o.v, x87_control(cpu));
+        if (o.denormal && !(flags & FPU_IE))
             flags |= FPU_DE;
     }
     set_order(cpu, i, flags, pops);
 }
 
-static inline void compare_f32(struct cpu *cpu, const struct insn *i, unsigned pops)
+static inline void compare_mem(struct cpu *cpu, const struct insn *i, enum x87_format format, unsigned pops)
 {
     x87_wait(cpu);
-    uint32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
-    compare_value(cpu, i, float80_widen_f32(v), !(v & 0x7f800000) && (v & 0x7fffff), pops);
-}
-
-static inline void compare_f64(struct cpu *cpu, const struct insn *i, unsigned pops)
-{
-    x87_wait(cpu);
-    uint64_t v = mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg);
-    bool denormal = !(v & UINT64_C(0x7ff0000000000000)) && (v & UINT64_C(0xfffffffffffff));
-    compare_value(cpu, i, float80_widen_f64(v), denormal, pops);
-}
-
-static inline void compare_int16(struct cpu *cpu, const struct insn *i, unsigned pops)
-{
-    x87_wait(cpu);
-    int16_t v = mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg);
-    compare_value(cpu, i, float80_from_int(v), false, pops);
-}
-
-static inline void compare_int32(struct cpu *cpu, const struct insn *i, unsigned pops)
-{
-    x87_wait(cpu);
-    int32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
-    compare_value(cpu, i, float80_from_int(v), false, pops);
+    compare_value(cpu, i, x87_load_operand(cpu, i, format), pops);
 }
 
 #define COMPARE(name, call) \
@@ -85,19 +61,19 @@ COMPARE(fcompp, compare_reg(cpu, i, float80_compare, 1, 2))
 COMPARE(fucom, compare_reg(cpu, i, float80_compare_quiet, x87_sti(i), 0))
 COMPARE(fucomp, compare_reg(cpu, i, float80_compare_quiet, x87_sti(i), 1))
 COMPARE(fucompp, compare_reg(cpu, i, float80_compare_quiet, 1, 2))
-COMPARE(fcom_m32, compare_f32(cpu, i, 0))
-COMPARE(fcomp_m32, compare_f32(cpu, i, 1))
-COMPARE(fcom_m64, compare_f64(cpu, i, 0))
-COMPARE(fcomp_m64, compare_f64(cpu, i, 1))
-COMPARE(ficom_m16, compare_int16(cpu, i, 0))
-COMPARE(ficomp_m16, compare_int16(cpu, i, 1))
-COMPARE(ficom_m32, compare_int32(cpu, i, 0))
-COMPARE(ficomp_m32, compare_int32(cpu, i, 1))
+COMPARE(fcom_m32, compare_mem(cpu, i, X87_F32, 0))
+COMPARE(fcomp_m32, compare_mem(cpu, i, X87_F32, 1))
+COMPARE(fcom_m64, compare_mem(cpu, i, X87_F64, 0))
+COMPARE(fcomp_m64, compare_mem(cpu, i, X87_F64, 1))
+COMPARE(ficom_m16, compare_mem(cpu, i, X87_INT16, 0))
+COMPARE(ficomp_m16, compare_mem(cpu, i, X87_INT16, 1))
+COMPARE(ficom_m32, compare_mem(cpu, i, X87_INT32, 0))
+COMPARE(ficomp_m32, compare_mem(cpu, i, X87_INT32, 1))
 
 static void ftst_fn(struct cpu *cpu, const struct insn *i)
 {
     x87_wait(cpu);
-    compare_value(cpu, i, float80_make(0, 0), false, 0);
+    compare_value(cpu, i, (struct x87_operand){ float80_make(0, 0), false }, 0);
 }
 OP_FORM_ONE(ftst)
 

@@ -14,8 +14,7 @@
 #define X87_BLOCK_REG (FPU_IE | FPU_DE | FPU_ZE)
 #define X87_BLOCK_MEM (X87_BLOCK_REG | FPU_OE | FPU_UE)
 
-/* What FNINIT does; the data registers keep their contents. Power-on reset differs: cw 0x40, tags all zero, registers
- * +0. */
+/* What FNINIT does; the data registers keep their contents. Power-on differs: cw 0x40, tags all zero, registers +0. */
 void x87_init(struct fpu *fpu);
 /* Status word with TOP; full tag word; and their way back in, with ES and B as the control word makes them. */
 static inline uint16_t x87_status(const struct fpu *fpu)
@@ -111,6 +110,39 @@ static inline void x87_pack(uint8_t image[10], struct float80 v)
     memcpy(image, &mant, 8);
     memcpy(image + 8, &sexp, 2);
 }
+
+/* --- Memory operands of arithmetic and comparisons, widened to 80 bits -------------------------------------------- */
+
+enum x87_format { X87_F32, X87_F64, X87_INT16, X87_INT32 };
+
+struct x87_operand {
+    struct float80 v;
+    bool denormal; /* in its own format: widened, it no longer shows */
+};
+
+static inline struct x87_operand x87_load_operand(struct cpu *cpu, const struct insn *i, enum x87_format format)
+{
+    struct x87_operand o = { .denormal = false };
+    switch (format) {
+    case X87_F32: {
+        uint32_t v = mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg);
+        o.v = float80_widen_f32(v);
+        o.denormal = !(v & 0x7f800000) && (v & 0x7fffff);
+        break;
+    }
+    case X87_F64: {
+        uint64_t v = mem_load64(cpu, insn_linear(cpu, i, 8, false), i->seg);
+        o.v = float80_widen_f64(v);
+        o.denormal = !(v & UINT64_C(0x7ff0000000000000)) && (v & UINT64_C(0xfffffffffffff));
+        break;
+    }
+    case X87_INT16: o.v = float80_from_int((int16_t)mem_load16(cpu, insn_linear(cpu, i, 2, false), i->seg)); break;
+    case X87_INT32: o.v = float80_from_int((int32_t)mem_load32(cpu, insn_linear(cpu, i, 4, false), i->seg)); break;
+    }
+    return o;
+}
+
+/* --- What an instruction leaves behind ---------------------------------------------------------------------------- */
 
 /* Opcode and data pointer of the instruction under way become the last ones. */
 void x87_note_operand(struct cpu *cpu, const struct insn *i);
