@@ -118,7 +118,10 @@ struct blocks_machine {
     bool steps;   /* engine "step" */
     /* Engine "broken": after each instruction, which `i` was */
     void (*spoil)(struct blocks_machine *b, const struct insn *i);
-    bool traced_open; /* set by blocks_trace */
+    uint32_t insn_phys; /* where it was, for it: UINT32_MAX: not in RAM */
+    bool traced_open;   /* set by blocks_trace */
+    bool traced_wild;   /* likewise: beside the code of the case */
+    const struct blocks_case *traced;
     bool stuck;   /* it was told to stop; atomic */
     /* What was delivered in this run; for the watchdog, whether it is under way and how often that was seen */
     unsigned exceptions;

@@ -311,14 +311,16 @@ static bool compare(const struct blocks_pair *p, const struct blocks_case *c, en
 
 /*
  * May the two differ, because instructions were executed, by chance, whose results cannot be compared? Or, without
- * precise flags, because the block changed its own code: a flag that an instruction ahead would have overwritten may be
- * stale then, too.
+ * precise flags, because the block changed its own code (a flag that an instruction ahead would have overwritten may be
+ * stale then, too), executed something else that may have been changed, or has its stack in the device.
  */
 static bool is_open(struct blocks_pair *p, const struct blocks_case *c)
 {
     struct blocks_machine *t = p->tracer;
 
-    if (!p->precise && memcmp(p->reference->mem + c->code_phys, c->code, c->code_len) != 0)
+    const struct cpu *cpu = p->reference->cpu;
+    if (!p->precise && (memcmp(p->reference->mem + c->code_phys, c->code, c->code_len) != 0 ||
+                        blocks_page_kind(cpu->r[R_RSP] >> 12 & 511) == BLOCKS_DEVICE))
         return true;
     if (!t) {
         t = p->tracer = blocks_machine_new("broken", "max", NULL);
@@ -326,10 +328,11 @@ static bool is_open(struct blocks_pair *p, const struct blocks_case *c)
     }
     memcpy(t->mem, p->memory, BLOCKS_RAM_BYTES);
     ram_note_write(t->ram, 0, BLOCKS_RAM_BYTES);
-    t->traced_open = false;
+    t->traced_open = t->traced_wild = false;
+    t->traced = c;
     blocks_machine_load(t, c, true);
     blocks_machine_run(t, 4000);
-    return t->traced_open;
+    return t->traced_open || (t->traced_wild && !p->precise);
 }
 
 static void count(struct blocks_pair *p, enum blocks_outcome end, uint64_t instructions)

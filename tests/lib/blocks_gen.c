@@ -39,7 +39,13 @@ static bool is_excluded(const struct op *op)
 
 void blocks_trace(struct blocks_machine *b, const struct insn *i)
 {
+    const struct blocks_case *c = b->traced;
+
     b->traced_open |= is_excluded(insn_row(i)->op) && insn_row(i)->op != &op_hlt;
+    if (c->mode == BLOCKS_REAL && b->insn_phys == UINT32_MAX)
+        b->traced_open = true; /* code in the device: what is read at once is an engine's own business */
+    if (b->insn_phys / BLOCKS_PAGE != PAGE_HANDLERS && b->insn_phys - c->code_phys >= c->code_len)
+        b->traced_wild = true;
 }
 
 static bool is_vex(const struct insn_row *row)

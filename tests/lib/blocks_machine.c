@@ -489,7 +489,7 @@ void blocks_machine_load(struct blocks_machine *b, const struct blocks_case *c, 
 /* --- Steps -------------------------------------------------------------------------------------------------------- */
 
 /* The instruction at RIP, if it can be read. */
-static bool next_insn(const struct blocks_machine *b, struct insn *i)
+static bool next_insn(struct blocks_machine *b, struct insn *i)
 {
     const struct cpu *cpu = b->cpu;
     struct decode_mode mode = { .code_size = cpu->code_size,
@@ -498,6 +498,7 @@ static bool next_insn(const struct blocks_machine *b, struct insn *i)
     uint8_t bytes[15];
     uint64_t base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base;
 
+    b->insn_phys = blocks_translate(cpu, b->mem, base + cpu->rip);
     for (unsigned n = 0; n < sizeof bytes; n++) {
         uint32_t at = blocks_translate(cpu, b->mem, base + cpu->rip + n);
         bytes[n] = at == UINT32_MAX ? 0 : b->mem[at];
