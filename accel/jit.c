@@ -212,6 +212,8 @@ static enum cpu_exit jit_vcpu_run(struct cpu *cpu)
             if (!cpu_handle_events(cpu))
                 return cpu_exit_reason(cpu);
             events = __atomic_load_n(&cpu->events, __ATOMIC_SEQ_CST);
+            if (G_UNLIKELY(events & CPU_EVENT_TRAP && !(events & CPU_EVENT_SHADOW)))
+                continue; /* pushing a frame has met a breakpoint */
         }
         if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW)))
             cpu_run_one(cpu);

@@ -209,6 +209,8 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
                 return cpu_exit_reason(cpu);
             b = NULL;
             events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
+            if (G_UNLIKELY(events & CPU_EVENT_TRAP && !(events & CPU_EVENT_SHADOW)))
+                continue; /* pushing a frame has met a breakpoint */
         }
         if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW) || limit - cpu->insn_count < BLOCK_INSNS)) {
             cpu_run_one(cpu);
