@@ -333,7 +333,7 @@ static void prepare(struct blocks_gen *b, const struct insn *i, unsigned free)
         prepare_msr(b);
     if (IS_ONE_OF(op, &op_in_dx, &op_out_dx, &op_ins, &op_outs) && free >> R_RDX & 1)
         blocks_move(b, R_RDX, 0x1000 + oracle_below(&b->g, 16));
-    if (op == &op_cmpxchg && !(i->flags & INSN_MEM) && is_known(b, i->rm) && oracle_percent(&b->g, 70))
+    if (op == &op_cmpxchg && !(i->flags & INSN_MEM) && i->rm < 16 && is_known(b, i->rm) && oracle_percent(&b->g, 70))
         blocks_move(b, R_RAX, b->value[i->rm]);
 }
 
