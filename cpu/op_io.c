@@ -9,6 +9,7 @@
  */
 #include "cpu/mem.h"
 #include "cpu/op_form.h"
+#include "cpu/op_string.h"
 #include "cpu/seg.h"
 #include "hw/core/vm_lock.h"
 
@@ -91,25 +92,13 @@ OP_FORM_ONE(out_dx)
 
 /* --- Strings ------------------------------------------------------------------------------------------------------ */
 
-static void advance(struct cpu *cpu, unsigned r, const struct insn *i, unsigned size)
-{
-    int64_t step = cpu->rflags & FLAG_DF ? -(int64_t)size : (int64_t)size;
-    reg_set(cpu, r, reg_get(cpu, r, i->asize) + step, i->asize);
-}
-
-/* The segment of ES:rDI, which nothing overrides. */
-static unsigned es(const struct cpu *cpu)
-{
-    return cpu_in_64(cpu) ? SEG_FLAT : SEG_ES;
-}
-
 static void ins_one(struct cpu *cpu, const struct insn *i, unsigned osize)
 {
-    unsigned seg = es(cpu), size = 1u << osize;
+    unsigned seg = string_dest(cpu), size = 1u << osize;
     uint64_t at = seg_linear(cpu, seg, reg_get(cpu, R_RDI, i->asize), size, true);
     mem_probe_write(cpu, at, size, seg); /* a device must not be read for nothing */
     mem_store(cpu, at, port_read(cpu, cpu->r[R_RDX], size), osize, seg);
-    advance(cpu, R_RDI, i, size);
+    string_advance(cpu, i, R_RDI, string_step(cpu, osize));
 }
 
 static void outs_one(struct cpu *cpu, const struct insn *i, unsigned osize)
@@ -117,24 +106,22 @@ static void outs_one(struct cpu *cpu, const struct insn *i, unsigned osize)
     unsigned size = 1u << osize;
     uint64_t at = seg_linear(cpu, i->seg, reg_get(cpu, R_RSI, i->asize), size, false);
     port_write(cpu, cpu->r[R_RDX], mem_load(cpu, at, osize, i->seg), size);
-    advance(cpu, R_RSI, i, size);
+    string_advance(cpu, i, R_RSI, string_step(cpu, osize));
 }
 
 static void port_string(struct cpu *cpu, const struct insn *i, void (*one)(struct cpu *, const struct insn *, unsigned))
 {
     unsigned osize = port_size(i);
     check_port(cpu, cpu->r[R_RDX], 1u << osize);
-    if (!(i->flags & (INSN_REP | INSN_REPNE))) {
+    if (!(i->flags & INSN_ANY_REP)) {
         one(cpu, i, osize);
         return;
     }
-    while (reg_get(cpu, R_RCX, i->asize)) {
+    uint64_t count = rep_begin(cpu, i, false, false);
+    while (count) {
         one(cpu, i, osize);
-        reg_set(cpu, R_RCX, reg_get(cpu, R_RCX, i->asize) - 1, i->asize);
-        if (cpu_due_events(cpu) && reg_get(cpu, R_RCX, i->asize)) {
-            cpu_set_rip(cpu, cpu_rip(cpu));
+        if (rep_pause(cpu, i, --count))
             return;
-        }
     }
 }
 

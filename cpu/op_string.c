@@ -8,24 +8,8 @@
  */
 #include "cpu/flags.h"
 #include "cpu/op_form.h"
+#include "cpu/op_string.h"
 #include "cpu/rmw.h"
-
-#define INSN_ANY_REP (INSN_REP | INSN_REPNE)
-
-static inline unsigned string_dest(const struct cpu *cpu)
-{
-    return cpu->code_size == 3 ? SEG_FLAT : SEG_ES;
-}
-
-static inline uint64_t string_step(const struct cpu *cpu, unsigned size)
-{
-    return cpu->rflags & FLAG_DF ? 0 - (UINT64_C(1) << size) : UINT64_C(1) << size;
-}
-
-static inline void string_advance(struct cpu *cpu, const struct insn *i, unsigned r, uint64_t by)
-{
-    reg_set(cpu, r, cpu->r[r] + by, i->asize);
-}
 
 static G_ALWAYS_INLINE inline uint64_t string_load(struct cpu *cpu, const struct insn *i, unsigned seg, unsigned r,
                                                    unsigned size)
@@ -43,26 +27,7 @@ static G_ALWAYS_INLINE inline void string_store(struct cpu *cpu, const struct in
     mem_store(cpu, addr, v, size, seg);
 }
 
-/* --- Repetition --------------------------------------------------------------------------------------------------- */
-
-/*
- * After some elements of a REP: writes the counter; true if the instruction has to be left now. If elements remain,
- * it is executed again afterwards.
- */
-static inline bool rep_pause(struct cpu *cpu, const struct insn *i, uint64_t count)
-{
-    reg_set(cpu, R_RCX, count, i->asize);
-    if (count == 0)
-        return true;
-    if (G_LIKELY(!cpu_due_events(cpu)))
-        return false;
-    cpu_set_rip(cpu, cpu_rip(cpu));
-    if (cpu_due_events(cpu) & (CPU_EVENT_TRAP | CPU_EVENT_INTR | CPU_EVENT_NMI)) {
-        cpu->rflags |= FLAG_RF; /* as the frame will tell: SDM volume 3, 18.3.1.1 */
-        cpu_update_mode(cpu);
-    }
-    return true;
-}
+/* --- Runs on host memory ------------------------------------------------------------------------------------------ */
 
 /*
  * How many bytes from seg:offset on, upwards, need no other segment check than the first element's, which the caller
@@ -98,22 +63,6 @@ static uint8_t *string_span(struct cpu *cpu, const struct insn *i, unsigned seg,
 static inline bool string_fast(const struct cpu *cpu)
 {
     return !(cpu->rflags & (FLAG_DF | FLAG_TF)) && !(cpu->rflags & FLAG_AC && cpu->cpl == 3);
-}
-
-/*
- * The number of elements to go. In 64-bit mode a 32-bit counter loses its upper half even if it is 0, and so do RSI
- * and RDI in MOVS and STOS: processors do that before the first element can fault.
- */
-static inline uint64_t rep_begin(struct cpu *cpu, const struct insn *i, bool rsi, bool rdi)
-{
-    uint64_t count = reg_get(cpu, R_RCX, i->asize);
-
-    reg_set(cpu, R_RCX, count, i->asize);
-    if (rsi)
-        string_advance(cpu, i, R_RSI, 0);
-    if (rdi)
-        string_advance(cpu, i, R_RDI, 0);
-    return count;
 }
 
 /* --- MOVS --------------------------------------------------------------------------------------------------------- */

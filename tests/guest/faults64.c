@@ -78,6 +78,8 @@
     U("alignment: quadword", "movq $0x40002, 0xff020", "mov 0x6004, %rax", EXC_AC, 0, 0, 0) \
     U("alignment: aligned", "movq $0x40002, 0xff020", "mov 0x6004, %eax", NONE, 0, 0, 0) \
     K("alignment: not at CPL 0", "pushf\n orl $0x40000, (%rsp)\n popf", "mov 0x6001, %eax", NONE, 0, 0, 0) \
+    K("rep ins of no element: the upper half of the counter", "mov $0x100000000, %rcx", \
+      "addr32 rep insb\n test %rcx, %rcx\n jz 1f\n ud2\n 1:", NONE, 0, 0, 0) \
     K("too long", "", ".byte 0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x90", EXC_GP, 0, 0, 0) \
     K("sse without OSFXSR", "mov %cr4, %rax\n and $~0x200, %rax\n mov %rax, %cr4", "movaps %xmm0, %xmm1", EXC_UD, 0, 0, 0) \
     K("x87 with TS", "mov %cr0, %rax\n or $8, %rax\n mov %rax, %cr0", "fnop", EXC_NM, 0, 0, 0) \
