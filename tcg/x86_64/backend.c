@@ -78,6 +78,15 @@ static bool has_jump(const struct source *s, const struct insn *i)
            (target >= 0 && target < (int64_t)PAGE_SIZE && (i->osize > 1 || s->key & KEY_ALIGNED));
 }
 
+/*
+ * Where operands in memory go to handlers, all of x87 and MMX does: to move the registers back and forth costs more than a dozen
+ * handlers.
+ */
+static bool has_x87(const struct source *s)
+{
+    return !(s->key & KEY_MF) && (s->cpu->code_size == 3 || s->key & KEY_FLAT_DATA);
+}
+
 static bool uses_arithmetic(const struct insn_row *row)
 {
     for (unsigned k = 0; k < 4; k++) {
@@ -108,7 +117,7 @@ bool backend_has(const struct source *s, const struct insn *i)
         return false;
     if (row->end == END_JUMP && !has_jump(s, i))
         return false;
-    if (t->needs & GEN_X87 && s->key & KEY_MF)
+    if (t->needs & GEN_X87 && !has_x87(s))
         return false;
     return !(t->needs & GEN_VECTOR && s->key & KEY_XM && uses_arithmetic(row));
 }

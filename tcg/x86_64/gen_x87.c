@@ -1,12 +1,13 @@
 /*
  * Templates for the x87: the guest's own instruction on the host's unit, which has the guest's whole state meanwhile.
  *
- * All exceptions are masked: while any is not, the interpreter's handlers do all of it (KEY_MF), so that none is ever pending
- * here. What the host's unit remembers of its last instruction is of no use. The guest's FIP and FOP, which belong to the last
- * instruction of a run of them, are written at its end; FDP and FDS, on models that keep them without an unmasked exception, by
- * each instruction that has an operand in memory. In between struct fpu has older ones: no C code may see it then.
+ * All exceptions are masked: while any is not, the interpreter's handlers do all of it (KEY_MF), so that none is ever
+ * pending here. What the host's unit remembers of its last instruction is of no use. The guest's FIP and FOP, which
+ * belong to the last instruction of a run of them, are written at its end; FDP and FDS, on models that keep them
+ * without an unmasked exception, by each instruction that has an operand in memory. In between struct fpu has older
+ * ones: no C code may see it then.
  *
- * Handlers stay in charge of what sets or shows that state as a whole: FNINIT, FNCLEX, FLDENV, FNSTENV, FRSTOR, FNSAVE.
+ * Handlers stay in charge of what sets or shows that state as a whole: FNINIT, FLDENV, FNSTENV, FRSTOR, FNSAVE.
  *
  * Intel SDM volume 1, chapter 8, and volume 2.
  */
@@ -14,7 +15,7 @@
 #include "cpu/ops.h"
 #include "tcg/x86_64/gen.h"
 
-/* --- The last instruction -------------------------------------------------------------------------------------------------- */
+/* --- The last instruction ---------------------------------------------------------------------------------------- */
 
 /* Models without it keep FOP and FDP up to date with every instruction. */
 static bool notes_operand(const struct gen *g)
@@ -58,7 +59,7 @@ static void note_operand(struct gen *g, const struct insn *i)
     emit_store(&g->e, 1, H_RAX, STATE(fpu.ds));
 }
 
-/* --- Instructions ------------------------------------------------------------------------------------------------------------ */
+/* --- Instructions ------------------------------------------------------------------------------------------------ */
 
 static unsigned operand_bytes(const struct insn_row *row)
 {
@@ -70,11 +71,11 @@ static unsigned operand_bytes(const struct insn_row *row)
     }
 }
 
-/* D9, DB, DD, DF by digit: FST FSTP FNSTCW; FISTTP FIST FISTP FSTP; FISTTP FST FSTP FNSTSW; FISTTP FIST FISTP FBSTP FISTP */
+/* FST FSTP FNSTCW; FISTTP FIST FISTP FSTP; FISTTP FST FSTP FNSTSW; FISTTP FIST FISTP FBSTP FISTP: a bit per digit. */
 static bool is_store(const struct insn_row *row)
 {
-    unsigned digits = row->opcode == 0xd9 ? 0x8c : row->opcode == 0xdf ? 0xce : row->opcode & 1 && row->opcode >= 0xdb ? 0x8e : 0;
-    return digits >> row->digit & 1;
+    static const uint8_t digits[8] = { [1] = 0x8c, [3] = 0x8e, [5] = 0x8e, [7] = 0xce }; /* D9, DB, DD, DF */
+    return digits[row->opcode & 7] >> row->digit & 1;
 }
 
 static void emit_x87_mem(struct gen *g, const struct insn *i)
@@ -123,6 +124,13 @@ static void gen_fnstsw_ax(struct gen *g, const struct insn *i, unsigned arg)
     emit_op_reg(&g->e, 0x8b, 1, GUEST_RAX, H_RAX);
 }
 
+static void gen_fnclex(struct gen *g, const struct insn *i, unsigned arg)
+{
+    gen_load_state(g, LOADED_X87);
+    emit8(&g->e, 0xdb);
+    emit8(&g->e, 0xe2);
+}
+
 /* A control word that unmasks something changes who runs what follows: its handler loads it. */
 static void gen_fldcw(struct gen *g, const struct insn *i, unsigned arg)
 {
@@ -143,14 +151,15 @@ static void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
 {
 }
 
-/* --- Rows -------------------------------------------------------------------------------------------------------------------- */
+/* --- Rows -------------------------------------------------------------------------------------------------------- */
 
 void gen_templates_x87(struct gen_template *t)
 {
     static const struct { const struct op *op; gen_fn *fn; } others[] = {
         { &op_fwait, gen_nothing }, { &op_fldcw, gen_fldcw }, { &op_fnstcw, gen_store_control },
-        { &op_fnstsw_m16, gen_store_control }, { &op_fnstsw_ax, gen_fnstsw_ax }, { &op_fninit, NULL }, { &op_fnclex, NULL },
-        { &op_fneni, NULL }, { &op_fldenv, NULL }, { &op_fnstenv, NULL }, { &op_frstor, NULL }, { &op_fnsave, NULL },
+        { &op_fnstsw_m16, gen_store_control }, { &op_fnstsw_ax, gen_fnstsw_ax },
+        { &op_fnclex, gen_fnclex }, { &op_fninit, NULL }, { &op_fneni, NULL }, { &op_fldenv, NULL },
+        { &op_fnstenv, NULL }, { &op_frstor, NULL }, { &op_fnsave, NULL },
     };
     for (unsigned row = 0; row < insn_row_count; row++) {
         gen_fn *fn = insn_rows[row].map == MAP_X87 ? gen_x87 : NULL;

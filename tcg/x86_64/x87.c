@@ -1,9 +1,10 @@
 /*
  * x87 and MMX registers on their way between struct fpu and the host's unit.
  *
- * An XSAVE image of the x87 component alone stands in between (cpu->x87_image): its tags are by physical register as struct fpu
- * has them, its registers by stack position. Pointers and opcode of the last instruction in it are the host's and mean nothing.
- * Behind a save the unit is empty and has the host's control word, as C code wants it; flags left in the status word do no harm.
+ * An XSAVE image of the x87 component alone stands in between (cpu->x87_image): its tags are by physical register as
+ * struct fpu has them, its registers by stack position. Pointers and opcode of the last instruction in it are the
+ * host's and mean nothing. Behind a save the unit is empty and has the host's control word, as C code wants it; flags
+ * left in the status word do no harm.
  *
  * Intel SDM volume 1, 13.4 and 13.7 to 13.8.
  */

@@ -236,9 +236,9 @@ int main(void)
         compare_engines(r, "jit,hot=0", "max", first, MAX(count / 5, 1));
         compare_engines(r, "jit,hot=2,tb-size=1,flags=precise", "max", first, MAX(count / 10, 1));
         compare_engines(r, "step", "max", first, MAX(count / 10, 1));
-        compare_engines(r, "jit,hot=0,flags=precise", "max", floats, MAX(count / 5, 1));
+        compare_engines(r, "jit,hot=0,flags=precise", "max", floats, MAX(count / 10, 1));
         /* Those that keep FOP, FDP and the selectors with every instruction */
-        compare_engines(r, "jit,hot=0", "max,-fdp-excptn-only,-zero-fcs-fds", floats, MAX(count / 5, 1));
+        compare_engines(r, "jit,hot=0", "max,-fdp-excptn-only,-zero-fcs-fds", floats, MAX(count / 10, 1));
         if (!one) {
             test_coverage(r);
             test_broken(r);
