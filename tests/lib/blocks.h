@@ -119,6 +119,7 @@ struct blocks_machine {
     /* Engine "broken": after each instruction, which `i` was */
     void (*spoil)(struct blocks_machine *b, const struct insn *i);
     uint32_t insn_phys; /* where it was, for it: UINT32_MAX: not in RAM */
+    uint8_t insn_bytes[15];
     bool traced_open;   /* set by blocks_trace */
     bool traced_wild;   /* likewise: beside the code of the case */
     const struct blocks_case *traced;

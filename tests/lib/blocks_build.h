@@ -13,8 +13,11 @@ enum row_class {
 #define MAX_REFERENCES 64
 #define MAX_SKIPS 8
 
-/* RELATIVE: to the end of the field, which ends the instruction. IP: as RIP counts. LINEAR: as an offset in DS. */
-enum refer { REFER_RELATIVE, REFER_IP, REFER_DATA };
+/*
+ * RELATIVE: to the end of the field, which ends the instruction. IP: as RIP counts; ALIAS: likewise, by another linear
+ * address of the same code. DATA: as an offset in DS.
+ */
+enum refer { REFER_RELATIVE, REFER_IP, REFER_ALIAS, REFER_DATA };
 
 struct reference {
     uint16_t at;
@@ -41,6 +44,7 @@ struct blocks_gen {
     GArray *rows[2][CLASSES]; /* uint16_t; by whether it is 64-bit code */
     struct blocks_case *c;
     uint64_t code_base, data_base, code_linear;
+    uint64_t alias_base; /* where the code is seen, too */
     bool supervisor;   /* code is in pages that users have no access to */
     uint16_t known;    /* general registers whose `value` holds at this place */
     uint64_t value[16];

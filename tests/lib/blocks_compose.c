@@ -42,6 +42,8 @@ static void resolve(struct blocks_gen *b, const struct reference *f, unsigned of
 
     if (f->kind == REFER_IP)
         v = c->start.rip + offset;
+    else if (f->kind == REFER_ALIAS)
+        v = b->alias_base + c->code_phys + offset;
     else if (f->kind == REFER_DATA)
         v = b->code_linear + offset - (c->mode == BLOCKS_LONG ? 0 : c->start.seg[SEG_DS].base);
     for (unsigned n = 0; n < f->size; n++)
@@ -151,7 +153,9 @@ static void sequence(struct blocks_gen *b, unsigned count, unsigned depth);
 /* MOV register, label; the register is one that neither REX nor anybody needs. */
 static void move_label(struct blocks_gen *b, unsigned r, int label, enum refer kind)
 {
-    uint64_t near = kind == REFER_IP ? b->c->start.rip : b->code_linear;
+    uint64_t near = kind == REFER_IP      ? b->c->start.rip
+                    : kind == REFER_ALIAS ? b->alias_base + b->c->code_phys
+                                          : b->code_linear;
     unsigned at = blocks_move(b, r, near);
     b->known &= ~(1u << r);
     blocks_refer(b, label, kind, at, b->c->code_len - at);
@@ -215,7 +219,7 @@ static void indirect(struct blocks_gen *b, unsigned count, unsigned depth)
     int target = blocks_label(b);
     unsigned r = free_register(b);
 
-    move_label(b, r, target, REFER_IP);
+    move_label(b, r, target, b->c->mode <= BLOCKS_PROT && oracle_percent(&b->g, 25) ? REFER_ALIAS : REFER_IP);
     if (oracle_percent(&b->g, 60)) {
         blocks_emit(b, (uint8_t[]){ 0xff, (uint8_t)(0xe0 | r) }, 2);
     } else {
@@ -387,13 +391,42 @@ static void piece_syscall(struct blocks_gen *b)
     define_if_open(b);
 }
 
+/* Another physical page behind a data page, or none, or not to be written; all translations are dropped. */
+static void piece_remap(struct blocks_gen *b)
+{
+    static const uint8_t pages[] = { PAGE_DATA + 1, PAGE_DATA + 2, PAGE_DATA + 4, PAGE_DATA + 5, PAGE_DATA + 7 };
+    unsigned page = pages[oracle_below(&b->g, 5)], to = pages[oracle_below(&b->g, 5)];
+    uint32_t entry = to << 12 | 0x65 | (oracle_percent(&b->g, 70) ? 2 : 0);
+
+    if (b->c->mode != BLOCKS_LONG || b->c->start.cr4 & CR4_PCIDE)
+        return;
+    if (oracle_percent(&b->g, 5))
+        entry = 0;
+    blocks_move(b, R_RAX, UINT64_C(0xffff800000200000) + PAGE_PT * BLOCKS_PAGE + 8 * page);
+    BYTES(b, 0xc7, 0x00, (uint8_t)entry, (uint8_t)(entry >> 8), (uint8_t)(entry >> 16), (uint8_t)(entry >> 24));
+    BYTES(b, 0x0f, 0x20, 0xd8);
+    BYTES(b, 0x0f, 0x22, 0xd8);
+    forget(b, 1u << R_RAX);
+}
+
 static void piece_control(struct blocks_gen *b)
 {
-    unsigned which = oracle_below(&b->g, 3);
+    unsigned which = oracle_below(&b->g, 4);
 
     if (b->counters & 1u << R_RAX)
         return;
-    if (which == 0) { /* CR3 as it is */
+    if (oracle_percent(&b->g, 25)) {
+        piece_remap(b);
+        return;
+    }
+    if (which == 0 && b->c->start.cr4 & CR4_PCIDE) { /* another PCID, with or without what its TLB knows */
+        BYTES(b, 0x0f, 0x20, 0xd8);
+        BYTES(b, 0xb0, (uint8_t)oracle_below(&b->g, 6));
+        if (oracle_percent(&b->g, 50))
+            BYTES(b, 0x48, 0x0f, 0xba, 0xe8, 0x3f);
+        BYTES(b, 0x0f, 0x22, 0xd8);
+        b->undef = FLAGS_ARITH & ~(FLAG_CF | FLAG_ZF);
+    } else if (which == 0) { /* CR3 as it is */
         BYTES(b, 0x0f, 0x20, 0xd8);
         BYTES(b, 0x0f, 0x22, 0xd8);
     } else if (which == 1) { /* CR4.PGE */
@@ -466,6 +499,25 @@ static void piece_segment(struct blocks_gen *b)
     forget(b, 1u << r);
 }
 
+/* A run of PUSH and POP, and what lies between. */
+static void piece_stack(struct blocks_gen *b)
+{
+    unsigned count = 2 + oracle_below(&b->g, 8), depth = 0;
+
+    for (unsigned n = 0; n < count && room(b); n++) {
+        unsigned r = oracle_below(&b->g, 8);
+        bool pop = depth && oracle_percent(&b->g, 40) && !((b->counters | b->pointers) >> r & 1);
+        if (oracle_percent(&b->g, 20))
+            plain(b, 1);
+        one_byte(b, (uint8_t)((pop ? 0x58 : 0x50) | r));
+        depth += pop ? -1u : 1;
+        if (pop)
+            forget(b, 1u << r);
+    }
+    if (depth && blocks_code_size(b->c->mode) == 3)
+        BYTES(b, 0x48, 0x8d, 0x64, 0x24, (uint8_t)(8 * depth)); /* LEA RSP */
+}
+
 /* MXCSR and the x87 control word from the stack. */
 static void piece_rounding(struct blocks_gen *b)
 {
@@ -512,6 +564,9 @@ static void sequence(struct blocks_gen *b, unsigned count, unsigned depth)
         if (b->c->changes_itself && kind < 10) {
             patch(b);
             part = MIN(count, 3);
+        } else if (kind == 50 || kind == 51) {
+            piece_stack(b);
+            part = MIN(count, 4);
         } else if (kind >= 100 - b->system) {
             system_piece(b);
             part = MIN(count, 2);

@@ -44,6 +44,9 @@ void blocks_trace(struct blocks_machine *b, const struct insn *i)
     b->traced_open |= is_excluded(insn_row(i)->op) && insn_row(i)->op != &op_hlt;
     if (c->mode == BLOCKS_REAL && b->insn_phys == UINT32_MAX)
         b->traced_open = true; /* code in the device: what is read at once is an engine's own business */
+    bool repeated = i->flags & (INSN_REP | INSN_REPNE) && b->insn_phys < BLOCKS_RAM_BYTES - 15;
+    if (repeated && memcmp(b->mem + b->insn_phys, b->insn_bytes, i->len) != 0)
+        b->traced_open = true; /* overwrites itself: whether it is fetched anew in between is open */
     if (b->insn_phys / BLOCKS_PAGE != PAGE_HANDLERS && b->insn_phys - c->code_phys >= c->code_len)
         b->traced_wild = true;
 }
@@ -171,6 +174,8 @@ uint64_t blocks_data_address(struct blocks_gen *b, bool aligned)
         back &= ~15u;
     if (b->c->changes_itself && oracle_percent(&b->g, 3))
         return b->code_linear + oracle_below(&b->g, 300);
+    if (kind < 3) /* beside the code */
+        return b->data_base + b->c->code_phys + 0x200 + at % 0x400;
     if (kind < 164)
         return window(b, PAGE_DATA + plain[oracle_below(&b->g, sizeof plain)]) + at;
     if (kind < 188)
@@ -507,6 +512,8 @@ static void vary_control(struct blocks_gen *b)
         s->cr4 &= ~(uint64_t)CR4_OSXMMEXCPT;
     if (b->c->mode != BLOCKS_REAL && oracle_percent(g, 8))
         s->cr4 |= (oracle_random(g) & CR4_SMAP) | (b->supervisor ? oracle_random(g) & CR4_SMEP : 0);
+    if (b->c->mode == BLOCKS_LONG && oracle_percent(g, 15))
+        s->cr4 |= CR4_PCIDE;
     if (b->c->mode != BLOCKS_REAL && oracle_percent(g, 5))
         s->cr4 |= oracle_random(g) & (CR4_TSD | CR4_UMIP | CR4_DE | CR4_PGE);
 }
@@ -522,15 +529,17 @@ static void choose_bases(struct blocks_gen *b)
     const uint64_t *from = b->c->mode == BLOCKS_LONG ? wide : narrow;
     unsigned count = b->c->mode == BLOCKS_LONG ? G_N_ELEMENTS(wide) : G_N_ELEMENTS(narrow);
 
-    b->code_base = b->data_base = 0;
+    b->code_base = b->data_base = b->alias_base = 0;
     b->supervisor = false;
     if (b->c->mode > BLOCKS_PROT)
         return;
     b->code_base = from[oracle_below(g, count)];
+    b->alias_base = from[oracle_below(g, count)];
     b->data_base = oracle_percent(g, 50) ? b->code_base : from[oracle_below(g, count)];
     if (!user && oracle_percent(g, 60)) {
         b->supervisor = true;
         b->code_base += 0x200000;
+        b->alias_base += 0x200000;
         b->data_base += oracle_percent(g, 90) ? 0x200000 : 0;
     }
 }
@@ -588,6 +597,8 @@ static void choose_pointers(struct blocks_gen *b)
             set_pointer(b, r, oracle_percent(g, 80) ? oracle_below(g, 64) : -(uint64_t)oracle_below(g, 64));
     uint64_t stack = oracle_percent(g, 90) ? window(b, PAGE_DATA + 2) + 0x200 + 8 * oracle_below(g, 300)
                                            : blocks_data_address(b, true);
+    if (oracle_percent(g, 15)) /* runs into the next page, or into a hole */
+        stack = window(b, PAGE_DATA + (oracle_percent(g, 80) ? 2 : 1)) + 8 * oracle_below(g, 12);
     set_pointer(b, R_RSP, stack - segment_base(b, SEG_SS) + (oracle_percent(g, 5) ? oracle_below(g, 8) : 0));
     b->pointers = bases | indexes | 1u << R_RSP;
     b->address = (struct oracle_address){ .bases = (uint16_t)(bases | (oracle_percent(g, 40) ? 1u << R_RSP : 0)),

@@ -495,11 +495,11 @@ static bool next_insn(struct blocks_machine *b, struct insn *i)
     struct decode_mode mode = { .code_size = cpu->code_size,
                                 .stack32 = cpu->mode_key & MODE_STACK32,
                                 .protected_mode = cpu->mode_key & MODE_PROT };
-    uint8_t bytes[15];
+    uint8_t *bytes = b->insn_bytes;
     uint64_t base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base;
 
     b->insn_phys = blocks_translate(cpu, b->mem, base + cpu->rip);
-    for (unsigned n = 0; n < sizeof bytes; n++) {
+    for (unsigned n = 0; n < sizeof b->insn_bytes; n++) {
         uint32_t at = blocks_translate(cpu, b->mem, base + cpu->rip + n);
         bytes[n] = at == UINT32_MAX ? 0 : b->mem[at];
     }
