@@ -10,6 +10,7 @@
 #include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "cpu/model.h"
+#include "cpu/softfp.h"
 #include "hw/core/machine.h"
 #include "hw/core/state.h"
 #include "hw/core/vm_lock.h"
@@ -89,7 +90,7 @@ static void reset_segments(struct cpu *cpu)
 static void reset_power_on(struct cpu *cpu)
 {
     memset(cpu->v, 0, sizeof cpu->v);
-    cpu->mxcsr = 0x1f80;
+    cpu->mxcsr = MXCSR_RESET;
     cpu->fpu = (struct fpu){ .cw = 0x40, .tag_valid = 0xff };
     cpu->xcr0 = 1;
     cpu_reset_msrs(cpu);

@@ -155,6 +155,11 @@ static inline bool cpu_in_64(const struct cpu *cpu)
 {
     return cpu->code_size == 3;
 }
+/* Vector registers in reach: outside 64-bit mode no instruction sees or changes 8 to 15. */
+static inline unsigned cpu_vector_count(const struct cpu *cpu)
+{
+    return cpu_in_64(cpu) ? 16 : 8;
+}
 static inline bool cpu_v86(const struct cpu *cpu)
 {
     return cpu->rflags & FLAG_VM;

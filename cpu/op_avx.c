@@ -240,21 +240,16 @@ GATHER(vgatherdpd, 8, 4)
 GATHER(vgatherqps, 4, 8)
 GATHER(vgatherqpd, 8, 8)
 
-/* --- VZEROUPPER, VZEROALL: registers 8 to 15 are out of reach outside 64-bit mode --------------------------------- */
-
-static unsigned reachable(const struct cpu *cpu)
-{
-    return cpu_in_64(cpu) ? 16 : 8;
-}
+/* --- VZEROUPPER, VZEROALL ----------------------------------------------------------------------------------------- */
 
 static void vzeroupper_fn(struct cpu *cpu, const struct insn *i)
 {
-    for (unsigned n = 0; n < reachable(cpu); n++)
+    for (unsigned n = 0; n < cpu_vector_count(cpu); n++)
         cpu->v[n].u64[2] = cpu->v[n].u64[3] = 0;
 }
 static void vzeroall_fn(struct cpu *cpu, const struct insn *i)
 {
-    memset(cpu->v, 0, reachable(cpu) * sizeof cpu->v[0]);
+    memset(cpu->v, 0, cpu_vector_count(cpu) * sizeof cpu->v[0]);
 }
 VEC_OP_MEM(vzeroupper, vzeroupper_fn, NULL)
 VEC_OP_MEM(vzeroall, vzeroall_fn, NULL)

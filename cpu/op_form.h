@@ -9,9 +9,7 @@
 #define CPU_OP_FORM_H
 
 #include "cpu/insn.h"
-#if __has_include("cpu/ops.h")
 #include "cpu/ops.h"
-#endif
 
 #include <glib.h>
 

@@ -8,11 +8,9 @@
 #include "cpu/xsave.h"
 
 #include "cpu/op_form.h"
+#include "cpu/softfp.h"
 #include "cpu/x87.h"
 #include "hw/core/ram_access.h"
-
-#define MXCSR_MASK 0x0000ffffu
-#define MXCSR_INIT 0x1f80u
 
 #define SUPPORTED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU)
 
@@ -24,12 +22,6 @@
 /* Offsets in the header. */
 #define HEADER_XSTATE_BV 0
 #define HEADER_XCOMP_BV 8
-
-/* Outside 64-bit mode the instructions neither see nor change registers 8 to 15. */
-static unsigned vector_count(const struct cpu *cpu)
-{
-    return cpu_in_64(cpu) ? 16 : 8;
-}
 
 /* --- Components, each to and from its bytes ----------------------------------------------------------------------- */
 
@@ -84,13 +76,13 @@ static void init_x87(struct cpu *cpu)
 static void put_mxcsr(const struct cpu *cpu, uint8_t *area)
 {
     ram_store32(area + FX_MXCSR, cpu->mxcsr);
-    ram_store32(area + FX_MXCSR_MASK, MXCSR_MASK);
+    ram_store32(area + FX_MXCSR_MASK, MXCSR_VALID);
 }
 
 /* 128-bit half `half` of each vector register. */
 static void put_vectors(const struct cpu *cpu, uint8_t *out, unsigned half)
 {
-    for (unsigned n = 0; n < vector_count(cpu); n++) {
+    for (unsigned n = 0; n < cpu_vector_count(cpu); n++) {
         ram_store64(out + 16 * n, cpu->v[n].u64[2 * half]);
         ram_store64(out + 16 * n + 8, cpu->v[n].u64[2 * half + 1]);
     }
@@ -98,7 +90,7 @@ static void put_vectors(const struct cpu *cpu, uint8_t *out, unsigned half)
 
 static void get_vectors(struct cpu *cpu, const uint8_t *in, unsigned half)
 {
-    for (unsigned n = 0; n < vector_count(cpu); n++) {
+    for (unsigned n = 0; n < cpu_vector_count(cpu); n++) {
         cpu->v[n].u64[2 * half] = ram_load64(in + 16 * n);
         cpu->v[n].u64[2 * half + 1] = ram_load64(in + 16 * n + 8);
     }
@@ -106,7 +98,7 @@ static void get_vectors(struct cpu *cpu, const uint8_t *in, unsigned half)
 
 static void init_vectors(struct cpu *cpu, unsigned half)
 {
-    for (unsigned n = 0; n < vector_count(cpu); n++)
+    for (unsigned n = 0; n < cpu_vector_count(cpu); n++)
         cpu->v[n].u64[2 * half] = cpu->v[n].u64[2 * half + 1] = 0;
 }
 
@@ -143,7 +135,7 @@ static void fxsave_fn(struct cpu *cpu, const struct insn *i)
     put_mxcsr(cpu, area);
     if (!fx_without_vectors(cpu)) {
         put_vectors(cpu, area + FX_XMM, 0);
-        size += 16 * vector_count(cpu);
+        size += 16 * cpu_vector_count(cpu);
     }
     mem_probe_write(cpu, address, sizeof area, i->seg);
     mem_write_bytes(cpu, address, area, size, i->seg);
@@ -156,7 +148,7 @@ static void fxrstor_fn(struct cpu *cpu, const struct insn *i)
     mem_read_bytes(cpu, aligned_linear(cpu, i, sizeof area, 16, false), area, sizeof area, i->seg);
     uint32_t mxcsr = ram_load32(area + FX_MXCSR);
     if (cpu->cr4 & CR4_OSFXSR) {
-        if (mxcsr & ~MXCSR_MASK)
+        if (mxcsr & ~MXCSR_VALID)
             cpu_raise_gp0(cpu);
         cpu->mxcsr = mxcsr;
     }
@@ -237,11 +229,11 @@ static void save_components(const struct xsave_area *x, uint64_t components, boo
     }
     if (components & XCR0_SSE) {
         put_vectors(cpu, area, 0);
-        area_write(x, FX_XMM, area, 16 * vector_count(cpu));
+        area_write(x, FX_XMM, area, 16 * cpu_vector_count(cpu));
     }
     if (components & XCR0_AVX) {
         put_vectors(cpu, area, 1);
-        area_write(x, XSAVE_AVX_OFFSET, area, 16 * vector_count(cpu));
+        area_write(x, XSAVE_AVX_OFFSET, area, 16 * cpu_vector_count(cpu));
     }
     if (components & XCR0_PKRU) {
         ram_store64(area, cpu->pkru);
@@ -341,17 +333,17 @@ static uint64_t check_header(struct xsave_area *x, bool compacted_only)
 
 static void read_components(const struct xsave_area *x, struct restore *r, uint64_t wanted, uint64_t present)
 {
-    unsigned vectors = 16 * vector_count(x->cpu);
+    unsigned vectors = 16 * cpu_vector_count(x->cpu);
     if (present & XCR0_X87) {
         area_read(x, 0, r->legacy, FX_MXCSR);
         area_read(x, FX_ST, r->legacy + FX_ST, FX_XMM - FX_ST);
     }
     /* The standard format has MXCSR whether or not it has vectors. */
     bool mxcsr = x->format ? present & XCR0_SSE : wanted & (XCR0_SSE | XCR0_AVX);
-    ram_store32(r->legacy + FX_MXCSR, wanted & XCR0_SSE ? MXCSR_INIT : x->cpu->mxcsr);
+    ram_store32(r->legacy + FX_MXCSR, wanted & XCR0_SSE ? MXCSR_RESET : x->cpu->mxcsr);
     if (mxcsr)
         area_read(x, FX_MXCSR, r->legacy + FX_MXCSR, 4);
-    if (ram_load32(r->legacy + FX_MXCSR) & ~MXCSR_MASK)
+    if (ram_load32(r->legacy + FX_MXCSR) & ~MXCSR_VALID)
         cpu_raise_gp0(x->cpu);
     if (present & XCR0_SSE)
         area_read(x, FX_XMM, r->legacy + FX_XMM, vectors);
