@@ -461,7 +461,7 @@ void blocks_machine_load(struct blocks_machine *b, const struct blocks_case *c, 
 
     /* A guest would have to, too. */
     flush |= cpu->cr0 != c->start.cr0 || cpu->cr3 != c->start.cr3 || cpu->cr4 != c->start.cr4 ||
-             cpu->efer != c->start.efer;
+             cpu->efer != c->start.efer || cpu->dr7 != c->start.dr7 || c->start.dr7 & 0xff;
     for (unsigned n = 0; n < blocks_field_count; n++) {
         const struct blocks_field *f = &blocks_fields[n];
         if (!f->derived)
