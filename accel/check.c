@@ -62,6 +62,7 @@ struct check {
     struct cpu *before, *after[2];
     enum how how[2];
     unsigned cut;
+    struct check_row *rows;     /* by row of the instruction table */
     struct block *part;         /* the first instructions of a block */
     bool search;                /* for the instruction to blame: nothing is kept */
     bool failed;
@@ -193,26 +194,16 @@ static const struct block *first_of(struct check *c, struct cpu *cpu, const stru
 /* --- What can be compared ------------------------------------------------------------------------------------------------------ */
 
 /* Not to be done twice, or with another result each time. */
-static bool is_once_only(const struct insn *i)
+static bool is_once_only(const struct op *op)
 {
     static const struct op *const once[] = {
         &op_in_imm, &op_in_dx, &op_out_imm, &op_out_dx, &op_ins, &op_outs, &op_rdtsc, &op_rdtscp, &op_rdpmc, &op_rdrand,
         &op_rdseed, &op_cpuid, &op_hlt, &op_monitor, &op_mwait, &op_vmcall, &op_vmmcall, &op_rdmsr, &op_wrmsr, &op_rsm,
     };
-    const struct op *op = insn_row(i)->op;
-    if (op == &op_mov_to_cr || op == &op_mov_from_cr)
-        return i->reg == 8; /* the local APIC's */
     for (unsigned k = 0; k < G_N_ELEMENTS(once); k++)
         if (op == once[k])
             return true;
     return false;
-}
-
-/* A count of 0 leaves flags alone: they count as read only because of that. */
-static bool may_leave_flags(const struct insn_row *row)
-{
-    uint16_t reads = row->flags_read & FLAGS_ARITH;
-    return reads & (reads - 1) && reads == (row->flags_written & FLAGS_ARITH);
 }
 
 static bool rotates_carry(const struct op *op)
@@ -220,42 +211,57 @@ static bool rotates_carry(const struct op *op)
     return op == &op_rcl_imm || op == &op_rcl_cl || op == &op_rcr_imm || op == &op_rcr_cl;
 }
 
-/* The manual leaves CF undefined for a count that is larger than the operand. */
-static bool may_shift_out(const struct insn *i)
+static bool shifts(const struct op *op)
 {
-    const struct op *op = insn_row(i)->op;
-    return i->osize < 2 && (op == &op_shl_imm || op == &op_shl_cl || op == &op_shr_imm || op == &op_shr_cl ||
-                            op == &op_sar_imm || op == &op_sar_cl);
+    return op == &op_shl_imm || op == &op_shl_cl || op == &op_shr_imm || op == &op_shr_cl || op == &op_sar_imm ||
+           op == &op_sar_cl;
+}
+
+/* What matters of a row: worked out once. */
+struct check_row {
+    bool once, control; /* not to be run twice; the same if control register 8, the local APIC's */
+    bool shifts;        /* by more than the operand has, CF is undefined, too */
+    uint16_t looks, sets, undefined; /* arithmetic flags */
+};
+
+static struct check_row check_row_of(const struct insn_row *row)
+{
+    struct check_row r = { .once = is_once_only(row->op), .shifts = shifts(row->op), .looks = row->flags_read & FLAGS_ARITH,
+                           .sets = row->flags_written & FLAGS_ARITH, .undefined = row->flags_undefined };
+    r.control = row->op == &op_mov_to_cr || row->op == &op_mov_from_cr;
+    /* A count of 0 leaves flags alone: they count as read only because of that. */
+    if (r.looks & (r.looks - 1) && r.looks == r.sets) {
+        r.looks = rotates_carry(row->op) ? FLAG_CF : 0;
+        r.sets = 0;
+    }
+    return r;
 }
 
 /* Arithmetic flags that are undefined behind *i, if `undefined` are before. */
-static uint32_t undefined_behind(const struct insn *i, uint32_t undefined)
+static uint32_t undefined_behind(const struct check *c, const struct insn *i, uint32_t undefined)
 {
-    const struct insn_row *row = insn_row(i);
-    if (!may_leave_flags(row))
-        undefined &= ~(uint32_t)row->flags_written;
-    return undefined | row->flags_undefined | (may_shift_out(i) ? FLAG_CF : 0);
+    const struct check_row *r = &c->rows[i->row];
+    return (undefined & ~(uint32_t)r->sets) | r->undefined | (r->shifts && i->osize < 2 ? FLAG_CF : 0);
 }
 
-static uint32_t undefined_after(const struct block *b, unsigned n)
+static uint32_t undefined_after(const struct check *c, const struct block *b, unsigned n)
 {
     uint32_t undefined = 0;
     for (unsigned k = 0; k < n; k++)
-        undefined = undefined_behind(&b->insns[k], undefined);
+        undefined = undefined_behind(c, &b->insns[k], undefined);
     return undefined;
 }
 
 /* So many instructions from the first on can be run by both. */
-static unsigned comparable(const struct block *b)
+static unsigned comparable(const struct check *c, const struct block *b)
 {
     uint32_t undefined = 0;
     for (unsigned k = 0; k < b->count; k++) {
         const struct insn *i = &b->insns[k];
-        const struct insn_row *row = insn_row(i);
-        uint32_t looks = may_leave_flags(row) ? (rotates_carry(row->op) ? FLAG_CF : 0) : row->flags_read;
-        if (is_once_only(i) || looks & undefined)
+        const struct check_row *r = &c->rows[i->row];
+        if (r->once || (r->control && i->reg == 8) || r->looks & undefined)
             return k;
-        undefined = undefined_behind(i, undefined);
+        undefined = undefined_behind(c, i, undefined);
     }
     return b->count;
 }
@@ -334,7 +340,8 @@ static bool results_equal(const struct check *c, const struct block *b, GString 
         print_how(c, INTERP, out);
         print_how(c, JIT, out);
     }
-    equal &= check_state_equal(interp, jit, undefined_after(b, insns_run(c)), out);
+    uint32_t undefined = interp->rflags == jit->rflags ? 0 : undefined_after(c, b, insns_run(c));
+    equal &= check_state_equal(interp, jit, undefined, out);
     for (unsigned n = 0; n < c->page_count; n++)
         if (memcmp(c->pages[n].host, c->pages[n].new, PAGE_SIZE)) {
             equal = false;
@@ -425,17 +432,18 @@ static enum verdict attempt(struct check *c, struct cpu *cpu, unsigned n, GStrin
 {
     const struct block *b = first_of(c, cpu, block_find(cpu, false), n);
     n = b->count;
-    jit_find_straight(c->jit, cpu, n, true);
+    const void *code = jit_find_straight(c->jit, cpu, n, true);
     shadow_clear(&c->shadow);
     c->page_count = c->walked_count = 0;
     check_state_copy(c->before, cpu);
     enum verdict v = run_reference(c, cpu, b);
     if (v != AGREE)
         return v;
-    const void *code = find_code(c, cpu, n);
+    if (c->page_count)
+        code = find_code(c, cpu, n);
     if (!code)
         return cut(c, 0);
-    __atomic_store_n(&cpu->poll, 0, __ATOMIC_SEQ_CST); /* the run loop looks at events behind each block */
+    __atomic_store_n(&cpu->poll, 0, __ATOMIC_RELAXED); /* the run loop looks at events behind each block */
     jit_update_context(cpu);
     run(c, cpu, b, code);
     restore_shadow(c, cpu);
@@ -505,7 +513,7 @@ bool check_run(struct check *c, struct cpu *cpu)
 {
     if (c->failed)
         return false;
-    unsigned n = comparable(block_find(cpu, false));
+    unsigned n = comparable(c, block_find(cpu, false));
     for (unsigned tries = 0; n;) {
         switch (attempt(c, cpu, n, NULL)) {
         case AGREE:
@@ -551,6 +559,9 @@ struct check *check_new(struct jit *j)
     c->after[INTERP] = g_new0(struct cpu, 1);
     c->after[JIT] = g_new0(struct cpu, 1);
     c->part = g_malloc(sizeof(struct block) + BLOCK_INSNS * sizeof(struct insn));
+    c->rows = g_new(struct check_row, insn_row_count);
+    for (unsigned k = 0; k < insn_row_count; k++)
+        c->rows[k] = check_row_of(&insn_rows[k]);
     make_empty(&c->slow);
     make_empty(&c->shadow);
     return c;
@@ -560,6 +571,7 @@ void check_free(struct check *c)
 {
     if (!c)
         return;
+    g_free(c->rows);
     g_free(c->part);
     g_free(c->after[JIT]);
     g_free(c->after[INTERP]);
