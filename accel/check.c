@@ -462,6 +462,7 @@ static enum verdict attempt(struct check *c, struct cpu *cpu, unsigned n, GStrin
 
 /* --- Report ------------------------------------------------------------------------------------------------------------------------- */
 
+/* A line: address, bytes, two spaces or more, text. */
 static void disassemble(struct cpu *cpu, const struct insn *i, GString *out)
 {
     uint64_t rip = cpu->rip + i->end - i->len, base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base, phys;
@@ -493,9 +494,9 @@ static void report(struct check *c, struct cpu *cpu, unsigned n)
         g_string_append(differences, "  (gone when tried once more)\n");
     const struct block *b = block_find(cpu, false);
     disassemble(cpu, &b->insns[k - 1], text);
-    g_strchomp(text->str);
+    const char *last = g_strrstr(g_strchomp(text->str), "  ");
     g_string_append_printf(s, "trapeze: -accel jit,check=interp: the engines differ behind \"%s\"; the machine stops\n",
-                           text->str);
+                           last ? last + 2 : text->str);
     g_string_append_printf(s, "instruction %u of the block of %u at %04x:%016" PRIx64 ", physical %#" PRIx64
                               ", CPL %u, mode key %#x, after %" PRIu64 " instructions\n",
                            k, b->count, cpu->seg[SEG_CS].selector, cpu->rip, b->phys, cpu->cpl, cpu->mode_key,

@@ -26,7 +26,10 @@ const struct check_stats *check_get_stats(const struct check *c);
 
 /* --- State of a processor (check_state.c) ---------------------------------------------------------------------------------- */
 
-/* All that instructions change within struct cpu, but for events that others may post. */
+/*
+ * All that instructions change within struct cpu, but for events that others may post and for the MSRs behind kernel_gs_base,
+ * which only WRMSR does.
+ */
 void check_state_copy(struct cpu *to, const struct cpu *from);
 /*
  * Do they show a guest the same, arithmetic flags in `undefined` apart? If not, appends a line for each difference to `out`, if

@@ -25,7 +25,9 @@ void check_state_copy(struct cpu *to, const struct cpu *from)
     uint32_t events = __atomic_load_n(&from->events, __ATOMIC_RELAXED) & OWN_EVENTS;
     copy_part(to, from, 0, offsetof(struct cpu, events));
     copy_part(to, from, offsetof(struct cpu, cpl), offsetof(struct cpu, poll));
-    copy_part(to, from, offsetof(struct cpu, arith), offsetof(struct cpu, listener));
+    copy_part(to, from, offsetof(struct cpu, arith), offsetof(struct cpu, sysenter_cs));
+    copy_part(to, from, offsetof(struct cpu, delivering), offsetof(struct cpu, listener));
+    to->raised = from->raised;
     to->insn_count = from->insn_count;
     if ((__atomic_load_n(&to->events, __ATOMIC_RELAXED) & OWN_EVENTS) == events)
         return;
@@ -55,7 +57,6 @@ static const struct field fields[] = {
     PLAIN(gdtr.base), PLAIN(gdtr.limit), PLAIN(idtr.base), PLAIN(idtr.limit),
     PLAIN(dr), PLAIN(dr6), PLAIN(dr7), PLAIN(dr6_pending), PLAIN(activity), PLAIN(smm), PLAIN(nmi_blocked),
     PLAIN(shadow_mov_ss), PLAIN(star), PLAIN(lstar), PLAIN(cstar), PLAIN(sfmask), PLAIN(kernel_gs_base),
-    PLAIN(sysenter_cs), PLAIN(sysenter_esp), PLAIN(sysenter_eip), PLAIN(pat), PLAIN(tsc_aux), PLAIN(spec_ctrl),
 };
 
 static const char *const segment_names[] = { "es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr" };
@@ -134,7 +135,7 @@ static void compare_flags(struct differ *d, uint32_t undefined)
 /* Nearly always all of it is the same, padding and what is derived included. */
 static bool same_bytes(const struct cpu *a, const struct cpu *b)
 {
-    size_t start = offsetof(struct cpu, seg), end = offsetof(struct cpu, raised);
+    size_t start = offsetof(struct cpu, seg), end = offsetof(struct cpu, sysenter_cs);
     return a->cpl == b->cpl && a->mode_key == b->mode_key && !memcmp(a->r, b->r, sizeof a->r) &&
            !memcmp((const char *)a + start, (const char *)b + start, end - start);
 }
