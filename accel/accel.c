@@ -155,6 +155,8 @@ void accel_help(GString *out)
         bool works = engines[k]->probe(&err);
         g_string_append_printf(out, "%-8s %s%s%s\n", engines[k]->name, engines[k]->description,
                                works ? "" : "; not here: ", works ? "" : err->message);
+        if (engines[k]->options)
+            g_string_append_printf(out, "         options: %s\n", engines[k]->options);
         g_clear_error(&err);
     }
     g_string_append(out, "auto     the fittest of these on this host (default)\n");

@@ -17,6 +17,7 @@ struct accel_ops {
     const char *name;        /* "interp" */
     const char *alias;       /* other accepted spelling, or NULL */
     const char *description; /* one line for -accel help */
+    const char *options;     /* "key=value, ..." for -accel help, or NULL */
     /* Can it run here at all? False: one sentence why not. */
     bool (*probe)(GError **err);
     /* Measured fitness for `auto`: higher boots a guest faster. */

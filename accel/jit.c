@@ -233,6 +233,7 @@ const struct accel_ops jit_accel = {
     .name = "jit",
     .alias = "tcg",
     .description = "translation to this host's code: the fastest without hardware virtualisation",
+    .options = "tb-size=MIB, hot=N, flags=precise|lazy, check=interp (lockstep with the interpreter, to find bugs)",
     .probe = jit_probe,
     .rank = jit_rank,
     .machine_init = jit_machine_init,
