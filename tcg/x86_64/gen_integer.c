@@ -613,6 +613,27 @@ static void gen_carry(struct gen *g, const struct insn *i, unsigned opcode)
     gen_flags_written(g);
 }
 
+/* Behind FNSTSW AX the way from an x87 comparison to a jump. OF stays. */
+static void gen_sahf(struct gen *g, const struct insn *i, unsigned arg)
+{
+    gen_flags_keep(g, insn_row(i)->flags_written, 0);
+    emit_op_reg(&g->e, 0x8b, 2, H_RAX, GUEST_RAX);
+    emit8(&g->e, 0x9e);
+    gen_flags_written(g);
+}
+
+static void gen_lahf(struct gen *g, const struct insn *i, unsigned arg)
+{
+    struct hmem at = gen_reg_mem(R_RAX), high = at;
+    struct enc mov_ah = { .opcode = 0x88 };
+    gen_flags_load(g);
+    emit_store(&g->e, 3, GUEST_RAX, at);
+    emit8(&g->e, 0x9f);
+    high.disp++;
+    emit_mem(&g->e, &mov_ah, 4, high);
+    emit_load(&g->e, 3, GUEST_RAX, at);
+}
+
 static void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
 {
 }
@@ -702,6 +723,8 @@ static const struct entry table[] = {
     { &op_clc, gen_carry, 0xf8, 0 },
     { &op_stc, gen_carry, 0xf9, 0 },
     { &op_cmc, gen_carry, 0xf5, 0 },
+    { &op_sahf, gen_sahf, 0, 0 },
+    { &op_lahf, gen_lahf, 0, 0 },
     { &op_nop, gen_nothing, 0, 0 },
     { &op_prefetch, gen_nothing, 0, 0 },
     { &op_lfence, gen_fence, 0xe8, 0 },
