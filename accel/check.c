@@ -164,7 +164,7 @@ static void run(struct check *c, struct cpu *cpu, const struct block *b, const v
     cpu->unwind = &env;
     int left = sigsetjmp(env, 0);
     if (left)
-        cpu_unwind(cpu);
+        jit_unwind(c->jit, cpu);
     else if (code)
         jit_run(c->jit, cpu, code);
     else

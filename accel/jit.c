@@ -195,11 +195,11 @@ static enum cpu_exit jit_vcpu_run(struct cpu *cpu)
     switch (sigsetjmp(env, 0)) {
     case 0: break;
     case EXCP_UNWIND_RETRY:
-        cpu_unwind(cpu);
+        jit_unwind(e->jit, cpu);
         cpu->stepping = false;
         break;
     default:
-        cpu_unwind(cpu);
+        jit_unwind(e->jit, cpu);
         cpu->stepping = false;
         if (!excp_take_raised(cpu))
             return CPU_EXIT_SHUTDOWN;

@@ -442,6 +442,12 @@ void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code)
     backend_run(j->backend, cpu, code);
 }
 
+void jit_unwind(struct jit *j, struct cpu *cpu)
+{
+    backend_settle(j->backend, cpu);
+    cpu_unwind(cpu);
+}
+
 void jit_enter_thread(struct jit *j, struct cpu *cpu)
 {
     cpu->jit = j;

@@ -46,8 +46,10 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool translate);
  * behind them, or where it leaves their straight way. For lockstep.
  */
 const void *jit_find_straight(struct jit *j, struct cpu *cpu, unsigned insns, bool translate);
-/* Runs it until generated code has no way on by itself. May leave through cpu_raise(), after which call cpu_unwind(). */
+/* Runs it until generated code has no way on by itself. May leave through cpu_raise(), after which call jit_unwind(). */
 void jit_run(struct jit *j, struct cpu *cpu, const void *code);
+/* As cpu_unwind(); what was left in the host's registers goes to struct cpu, too. */
+void jit_unwind(struct jit *j, struct cpu *cpu);
 /* What of a vCPU's state translated code depends on has, or may have, changed. */
 void jit_update_context(struct cpu *cpu);
 

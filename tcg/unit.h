@@ -103,6 +103,8 @@ bool backend_has(const struct source *s, const struct insn *i);
 void backend_translate(struct backend *b, const struct source *s, struct unit *u, struct code_area *area);
 void backend_run(struct backend *b, struct cpu *cpu, const void *code);
 void backend_enter_thread(struct cpu *cpu);
+/* Registers that are still loaded go to struct cpu. */
+void backend_settle(struct backend *b, struct cpu *cpu);
 /* Any thread, while others run the code: makes a jump go to `target`, or an entry lead to u->retired. */
 void backend_patch_link(const struct link *l, const uint8_t *target, ptrdiff_t skew);
 void backend_retire(const struct unit *u, ptrdiff_t skew);
@@ -117,6 +119,8 @@ void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code);
 void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l);
 /* Calls the handler of an instruction. True: generated code is to be left. */
 bool jit_call_handler(struct cpu *cpu, const struct insn *i);
+/* Own bit in insn.flags of those whose handlers see the x87 state; others leave it in the host's registers. */
+#define INSN_SEES_X87 (1u << 15)
 /* A handler: interprets whatever the instruction is by now, and leaves. */
 void jit_interpret(struct cpu *cpu, const struct insn *i);
 

@@ -87,6 +87,16 @@ static bool has_x87(const struct source *s)
     return !(s->key & KEY_MF) && (s->cpu->code_size == 3 || s->key & KEY_FLAT_DATA);
 }
 
+static bool sees_x87(const struct insn *i)
+{
+    static const struct op *const images[] = { &op_xsave, &op_xsaveopt, &op_xsavec, &op_xsaves, &op_xrstor, &op_xrstors };
+    const struct insn_row *row = insn_row(i);
+    for (unsigned k = 0; k < G_N_ELEMENTS(images); k++)
+        if (row->op == images[k])
+            return true;
+    return row->attr & (ROW_FPU | ROW_MMX);
+}
+
 static bool uses_arithmetic(const struct insn_row *row)
 {
     for (unsigned k = 0; k < 4; k++) {
@@ -257,8 +267,10 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     u->code = emit_here(&g->e);
     u->links = g_new(struct link, s->count * 2);
     u->insns = g_new(struct insn, s->count + 1);
-    for (unsigned k = 0; k < s->count; k++)
+    for (unsigned k = 0; k < s->count; k++) {
         u->insns[k] = s->insns[k].i;
+        u->insns[k].flags |= sees_x87(&s->insns[k].i) ? INSN_SEES_X87 : 0;
+    }
     emit_all(g);
     bind_forward(g);
     u->retired = emit_retired(g, s->start, b->leave_flags);
@@ -348,6 +360,12 @@ void backend_enter_thread(struct cpu *cpu)
     cpu->host_cw = 0x37f;
     cpu->x87_image = (void *)(((uintptr_t)cpu->x87_area + 63) & ~(uintptr_t)63);
     syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
+}
+
+void backend_settle(struct backend *b, struct cpu *cpu)
+{
+    if (cpu->loaded & LOADED_X87)
+        ((void (*)(void))(uintptr_t)b->save_x87)();
 }
 
 void backend_run(struct backend *b, struct cpu *cpu, const void *code)

@@ -53,12 +53,6 @@ static void move_vectors(const struct backend *b, struct emit *e, bool store)
         emit_mem(e, &c, k, gen_state(offsetof(struct cpu, v) + k * sizeof(union vec)));
 }
 
-static void add_loaded(struct emit *e, unsigned bit)
-{
-    struct enc c = { .opcode = 0x80, .imm_size = 1, .imm = bit };
-    emit_mem(e, &c, ALU_OR, STATE(loaded));
-}
-
 static void mxcsr(struct emit *e, bool store, struct hmem m)
 {
     struct enc c = { .opcode = 0xae, .map = EMAP_0F };
@@ -69,7 +63,7 @@ static void emit_load_vectors(const struct backend *b, struct emit *e)
 {
     move_vectors(b, e, false);
     mxcsr(e, false, STATE(mxcsr));
-    add_loaded(e, LOADED_VECTORS);
+    emit_alu_imm_mem(e, ALU_OR, 0, STATE(loaded), LOADED_VECTORS, false);
 }
 
 static void emit_save_vectors(const struct backend *b, struct emit *e)
@@ -90,22 +84,36 @@ static void test_loaded(struct emit *e, unsigned bit)
     emit_mem(e, &test, 0, STATE(loaded));
 }
 
-/* What is loaded goes to struct cpu; only RSI, RBX, RBP, R12 to R15 are kept. */
-static void emit_save_loaded(const struct backend *b, struct emit *e)
+static void save_x87_if_loaded(const struct backend *b, struct emit *e)
 {
-    struct enc cmp = { .opcode = 0x80, .imm_size = 1 };
-    emit_mem(e, &cmp, ALU_CMP, STATE(loaded));
-    struct fixup none = emit_jcc(e, CC_Z);
     test_loaded(e, LOADED_X87);
     struct fixup no_x87 = emit_jcc8(e, 0x70 | CC_Z);
     emit_call_to(e, b->save_x87);
     emit_bind8(e, no_x87);
+}
+
+/*
+ * What is loaded goes to struct cpu; only RSI, RBX, RBP, R12 to R15 are kept. Before a handler (RSI: its instruction) x87
+ * registers stay: C code has no use for them, but for the handlers that see them, and those are told.
+ */
+static void emit_save_loaded(const struct backend *b, struct emit *e, bool handler)
+{
+    emit_alu_imm_mem(e, ALU_CMP, 0, STATE(loaded), 0, false);
+    struct fixup none = emit_jcc(e, CC_Z);
+    struct enc test = { .opcode = 0xf7, .prefix = 0x66, .imm_size = 2, .imm = INSN_SEES_X87 };
+    struct fixup stays = { NULL };
+    if (handler) {
+        emit_mem(e, &test, 0, hmem_base(H_RSI, offsetof(struct insn, flags)));
+        stays = emit_jcc8(e, 0x70 | CC_Z);
+    }
+    save_x87_if_loaded(b, e);
+    if (handler)
+        emit_bind8(e, stays);
     test_loaded(e, LOADED_VECTORS);
     struct fixup no_vectors = emit_jcc(e, CC_Z);
     emit_save_vectors(b, e);
+    emit_alu_imm_mem(e, ALU_AND, 0, STATE(loaded), ~(int32_t)LOADED_VECTORS, false);
     emit_bind(e, no_vectors);
-    struct enc clear = { .opcode = 0xc6, .imm_size = 1 };
-    emit_mem(e, &clear, 0, STATE(loaded));
     emit_bind(e, none);
 }
 
@@ -134,7 +142,7 @@ static void emit_enter(struct emit *e)
 /* With everything in struct cpu but vector registers. */
 static void emit_exit(const struct backend *b, struct emit *e)
 {
-    emit_save_loaded(b, e);
+    emit_save_loaded(b, e, false);
     emit_load(e, 3, H_RSP, STATE(host_stack_exit));
     emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
     for (unsigned k = sizeof callee_saved; k-- > 0;)
@@ -154,13 +162,21 @@ static const uint8_t *emit_leave(const struct backend *b, struct emit *e, struct
     return at;
 }
 
+static void load_x87_if_saved(const struct backend *b, struct emit *e)
+{
+    test_loaded(e, LOADED_X87);
+    struct fixup stayed = emit_jcc8(e, 0x70 | CC_NZ);
+    emit_call_to(e, b->load_x87);
+    emit_bind8(e, stayed);
+}
+
 /* RAX: struct insn. */
 static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e, unsigned loaded)
 {
     const uint8_t *at = emit_here(e);
     store_registers(e);
     emit_mov(e, H_RSI, H_RAX);
-    emit_save_loaded(b, e);
+    emit_save_loaded(b, e, true);
     emit_load(e, 3, H_RDI, STATE(self));
     emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
     emit_mov_imm(e, H_RAX, (uintptr_t)jit_call_handler);
@@ -173,7 +189,7 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
     if (loaded & LOADED_VECTORS)
         emit_load_vectors(b, e);
     if (loaded & LOADED_X87)
-        emit_call_to(e, b->load_x87);
+        load_x87_if_saved(b, e);
     load_flags(e);
     emit_ret(e);
     emit_bind(e, leave);

@@ -38,11 +38,11 @@ struct gen_template {
 /* Code that all units share, made once. Executable addresses. */
 struct backend {
     const uint8_t *enter;
-    /* RAX: struct insn; flags in cpu->arith; comes back with flags in both places. By LOADED_*: and with these loaded. */
+    /* RAX: struct insn (x87 registers stay loaded unless INSN_SEES_X87); flags in cpu->arith; comes back with flags in both places. By LOADED_*: and with these loaded. */
     const uint8_t *call_handler[4];
     const uint8_t *load_vectors;         /* keeps all but flags */
     const uint8_t *load_x87;             /* keeps all but flags and the scratch registers */
-    const uint8_t *save_x87;             /* keeps RSI, RBX, RBP, R12 to R15 and vector registers */
+    const uint8_t *save_x87;             /* keeps RSI, RBX, RBP, R12 to R15 and vector registers, as a C function may */
     const uint8_t *leave;                /* RAX: RIP; flags in cpu->arith */
     const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */

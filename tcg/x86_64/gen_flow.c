@@ -166,6 +166,7 @@ void gen_check_next_page(struct gen *g)
     struct insn *other = &g->u->insns[g->s->count]; /* no more than one in a unit lies there */
     *other = g->g->i;
     other->fn = jit_interpret;
+    other->flags |= INSN_SEES_X87;
     gen_flags_clobber(g);
     struct cold *c = find_next_page(g);
     unsigned bytes = g->g->i.end - PAGE_SIZE;

@@ -69,8 +69,7 @@ static void emit_load_x87(struct emit *e)
     emit_mov(e, H_RCX, H_RDX);
     move_image(e, 5, H_RCX);
     emit_mov(e, H_RDX, H_R9);
-    struct enc or = { .opcode = 0x80, .imm_size = 1, .imm = LOADED_X87 };
-    emit_mem(e, &or, ALU_OR, STATE(loaded));
+    emit_alu_imm_mem(e, ALU_OR, 0, STATE(loaded), LOADED_X87, false);
     emit_ret(e);
 }
 
@@ -102,6 +101,7 @@ static void emit_save_x87(struct emit *e)
         emit_store(e, 1, H_RAX, physical(offsetof(struct float80, sexp)));
         next_physical(e);
     }
+    emit_alu_imm_mem(e, ALU_AND, 0, STATE(loaded), ~(int32_t)LOADED_X87, false);
     emit_ret(e);
 }
 
