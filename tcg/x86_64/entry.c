@@ -46,11 +46,16 @@ static void store_flags(struct emit *e)
 
 /* --- Vector registers ------------------------------------------------------------------------------------------------------- */
 
-static void move_vectors(const struct backend *b, struct emit *e, bool store)
+static struct hmem vector(unsigned k, unsigned offset)
 {
-    struct enc c = { .opcode = store ? 0x11 : 0x10, .map = EMAP_0F, .vex = b->has_avx, .l = b->has_avx };
+    return gen_state(offsetof(struct cpu, v) + k * sizeof(union vec) + offset);
+}
+
+static void move_vectors(struct emit *e, bool store, bool wide)
+{
+    struct enc c = { .opcode = store ? 0x11 : 0x10, .map = EMAP_0F, .vex = wide, .l = wide };
     for (unsigned k = 0; k < 16; k++)
-        emit_mem(e, &c, k, gen_state(offsetof(struct cpu, v) + k * sizeof(union vec)));
+        emit_mem(e, &c, k, vector(k, 0));
 }
 
 static void mxcsr(struct emit *e, bool store, struct hmem m)
@@ -59,16 +64,40 @@ static void mxcsr(struct emit *e, bool store, struct hmem m)
     emit_mem(e, &c, store ? 3 : 2, m);
 }
 
+/*
+ * A processor whose upper halves have been written makes each legacy SSE instruction wait for its destination's old value, a
+ * loop's last round for instance: where they are all zero, as in guests without AVX, they are left alone.
+ */
+static void load_wide(struct emit *e)
+{
+    struct enc por = { .opcode = 0xeb, .map = EMAP_0F, .prefix = 0x66, .vex = true };
+    struct enc load = { .opcode = 0x10, .map = EMAP_0F, .vex = true };
+    struct enc ptest = { .opcode = 0x17, .map = EMAP_0F38, .prefix = 0x66, .vex = true };
+    emit_mem(e, &load, 0, vector(0, 16));
+    for (unsigned k = 1; k < 16; k++)
+        emit_mem(e, &por, 0, vector(k, 16));
+    emit_reg(e, &ptest, 0, 0);
+    struct fixup upper = emit_jcc(e, CC_NZ);
+    move_vectors(e, false, false);
+    struct fixup done = emit_jmp(e);
+    emit_bind(e, upper);
+    move_vectors(e, false, true);
+    emit_bind(e, done);
+}
+
 static void emit_load_vectors(const struct backend *b, struct emit *e)
 {
-    move_vectors(b, e, false);
+    if (b->has_avx)
+        load_wide(e);
+    else
+        move_vectors(e, false, false);
     mxcsr(e, false, STATE(mxcsr));
     emit_alu_imm_mem(e, ALU_OR, 0, STATE(loaded), LOADED_VECTORS, false);
 }
 
 static void emit_save_vectors(const struct backend *b, struct emit *e)
 {
-    move_vectors(b, e, true);
+    move_vectors(e, true, b->has_avx);
     mxcsr(e, true, STATE(mxcsr));
     mxcsr(e, false, STATE(host_mxcsr));
     if (b->has_avx) { /* VZEROUPPER: the host's own SSE code must not pay for upper halves */
