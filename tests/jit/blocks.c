@@ -93,7 +93,8 @@ static void print_statistics(const struct blocks_pair *p)
 {
     uint64_t all = 0;
 
-    printf("# %" PRIu64 " instructions, %" PRIu64 " differences that may be; ended by", p->instructions, p->open);
+    printf("# %" PRIu64 " instructions, %" PRIu64 " pauses, %" PRIu64 " differences that may be; ended by",
+           p->instructions, p->subject->pauses, p->open);
     for (unsigned v = 0; v < 33; v++)
         all += p->ends[v];
     for (unsigned v = 0; v < 32; v++)
@@ -235,6 +236,7 @@ int main(void)
         compare_engines(r, "jit,hot=0,flags=precise", "max", first, count);
         compare_engines(r, "jit,hot=0", "max", first, MAX(count / 5, 1));
         compare_engines(r, "jit,hot=2,tb-size=1,flags=precise", "max", first, MAX(count / 10, 1));
+        compare_engines(r, "kicked jit,hot=0,flags=precise", "max", first, MAX(count / 20, 1));
         compare_engines(r, "step", "max", first, MAX(count / 10, 1));
         compare_engines(r, "jit,hot=0,flags=precise", "max", floats, MAX(count / 10, 1));
         /* Those that keep FOP, FDP and the selectors with every instruction */

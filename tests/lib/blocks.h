@@ -122,6 +122,7 @@ struct blocks_machine {
     uint8_t insn_bytes[15];
     bool traced_open;   /* set by blocks_trace */
     bool traced_wild;   /* likewise: beside the code of the case */
+    bool traced_search; /* likewise: a repeated comparison, which leaves other flags behind if it faults after a pause */
     const struct blocks_case *traced;
     bool stuck;   /* it was told to stop; atomic */
     /* What was delivered in this run; for the watchdog, whether it is under way and how often that was seen */
@@ -132,7 +133,9 @@ struct blocks_machine {
     } exception[8];
     unsigned exceptions_allowed;
     unsigned runs, run_number; /* the latter atomic; 0: none */
-    GThread *watchdog;
+    GThread *watchdog, *kicker;
+    bool kicks; /* another thread makes it leave its engine all the time */
+    uint64_t pauses; /* how often it did, kicked by that or by the device */
     GMutex lock;
     GCond quit_now;
     bool quit;
@@ -140,7 +143,7 @@ struct blocks_machine {
 
 /*
  * An engine as -accel names it ("jit,hot=0"), or "step": the interpreter, one instruction at a time, or "broken": the
- * same with `spoil` called after each. NULL with a sentence where the engine is not to be had. Without the VM lock.
+ * same with `spoil` called after each; "kicked " before one has it interrupted all the time. NULL with a sentence where the engine is not to be had. Without the VM lock.
  */
 struct blocks_machine *blocks_machine_new(const char *engine, const char *model, GError **err);
 void blocks_machine_free(struct blocks_machine *b);

@@ -328,11 +328,11 @@ static bool is_open(struct blocks_pair *p, const struct blocks_case *c)
     }
     memcpy(t->mem, p->memory, BLOCKS_RAM_BYTES);
     ram_note_write(t->ram, 0, BLOCKS_RAM_BYTES);
-    t->traced_open = t->traced_wild = false;
+    t->traced_open = t->traced_wild = t->traced_search = false;
     t->traced = c;
     blocks_machine_load(t, c, true);
     blocks_machine_run(t, 4000);
-    return t->traced_open || (t->traced_wild && !p->precise);
+    return t->traced_open || (t->traced_wild && !p->precise) || (t->traced_search && p->subject->kicks);
 }
 
 static void count(struct blocks_pair *p, enum blocks_outcome end, uint64_t instructions)

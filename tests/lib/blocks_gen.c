@@ -44,6 +44,7 @@ void blocks_trace(struct blocks_machine *b, const struct insn *i)
     b->traced_open |= is_excluded(insn_row(i)->op) && insn_row(i)->op != &op_hlt;
     if (c->mode == BLOCKS_REAL && b->insn_phys == UINT32_MAX)
         b->traced_open = true; /* code in the device: what is read at once is an engine's own business */
+    b->traced_search |= insn_row(i)->attr & ROW_REPZ && i->flags & (INSN_REP | INSN_REPNE);
     bool repeated = i->flags & (INSN_REP | INSN_REPNE) && b->insn_phys < BLOCKS_RAM_BYTES - 15;
     if (repeated && memcmp(b->mem + b->insn_phys, b->insn_bytes, i->len) != 0)
         b->traced_open = true; /* overwrites itself: whether it is fetched anew in between is open */

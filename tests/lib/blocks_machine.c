@@ -334,6 +334,18 @@ static void on_exception(void *opaque, const struct event *e)
 }
 
 /* Looks every few seconds whether the same run is still under way. */
+static gpointer kick_on(gpointer opaque)
+{
+    struct blocks_machine *b = opaque;
+
+    for (unsigned n = 0; !__atomic_load_n(&b->quit, __ATOMIC_RELAXED); n++) {
+        if (__atomic_load_n(&b->run_number, __ATOMIC_RELAXED))
+            cpu_post(b->cpu, CPU_EVENT_KICK);
+        g_usleep(1 + n % 8);
+    }
+    return NULL;
+}
+
 static gpointer watch(gpointer opaque)
 {
     struct blocks_machine *b = opaque;
@@ -405,10 +417,12 @@ static void make_machine(struct blocks_machine *b, const char *model)
 struct blocks_machine *blocks_machine_new(const char *engine, const char *model, GError **err)
 {
     struct blocks_machine *b = g_new0(struct blocks_machine, 1);
-    const char *preferences[] = { engine, NULL };
     bool good = true;
 
     b->engine = g_strdup(engine);
+    b->kicks = g_str_has_prefix(engine, "kicked ");
+    engine += b->kicks ? strlen("kicked ") : 0;
+    const char *preferences[] = { engine, NULL };
     b->steps = !strcmp(engine, "step") || !strcmp(engine, "broken");
     vm_lock();
     make_machine(b, model);
@@ -419,6 +433,8 @@ struct blocks_machine *blocks_machine_new(const char *engine, const char *model,
     g_mutex_init(&b->lock);
     g_cond_init(&b->quit_now);
     b->watchdog = g_thread_new("watchdog", watch, b);
+    if (b->kicks)
+        b->kicker = g_thread_new("kicker", kick_on, b);
     if (good)
         return b;
     blocks_machine_free(b);
@@ -430,10 +446,12 @@ void blocks_machine_free(struct blocks_machine *b)
     if (!b)
         return;
     g_mutex_lock(&b->lock);
-    b->quit = true;
+    __atomic_store_n(&b->quit, true, __ATOMIC_RELAXED);
     g_cond_signal(&b->quit_now);
     g_mutex_unlock(&b->lock);
     g_thread_join(b->watchdog);
+    if (b->kicker)
+        g_thread_join(b->kicker);
     g_mutex_clear(&b->lock);
     g_cond_clear(&b->quit_now);
     vm_lock();
@@ -537,6 +555,7 @@ enum blocks_outcome blocks_machine_run(struct blocks_machine *b, unsigned most)
             why = cpu->insn_count < limit ? cpu_interp_run(cpu, limit - cpu->insn_count) : CPU_EXIT_HALT;
         else
             why = b->m->accel->ops->vcpu_run(cpu);
+        b->pauses += why == CPU_EXIT_KICK;
     } while (why == CPU_EXIT_KICK && !b->steps && !__atomic_load_n(&b->stuck, __ATOMIC_RELAXED));
     __atomic_store_n(&b->run_number, 0, __ATOMIC_RELAXED);
     return cpu->activity == CPU_HALTED ? BLOCKS_HALTED : why == CPU_EXIT_SHUTDOWN ? BLOCKS_SHUTDOWN : BLOCKS_ENDLESS;
