@@ -122,7 +122,7 @@ struct blocks_machine {
     uint8_t insn_bytes[15];
     bool traced_open;   /* set by blocks_trace */
     bool traced_wild;   /* likewise: beside the code of the case */
-    bool traced_search; /* likewise: a repeated comparison, which leaves other flags behind if it faults after a pause */
+    bool traced_search; /* likewise: a repeated comparison: after a pause a fault finds other flags */
     const struct blocks_case *traced;
     bool stuck;   /* it was told to stop; atomic */
     /* What was delivered in this run; for the watchdog, whether it is under way and how often that was seen */
@@ -143,7 +143,8 @@ struct blocks_machine {
 
 /*
  * An engine as -accel names it ("jit,hot=0"), or "step": the interpreter, one instruction at a time, or "broken": the
- * same with `spoil` called after each; "kicked " before one has it interrupted all the time. NULL with a sentence where the engine is not to be had. Without the VM lock.
+ * same with `spoil` called after each; "kicked " before one has it interrupted all the time. NULL with a sentence where
+ * the engine is not to be had. Without the VM lock.
  */
 struct blocks_machine *blocks_machine_new(const char *engine, const char *model, GError **err);
 void blocks_machine_free(struct blocks_machine *b);

@@ -76,20 +76,35 @@ static void write_memory(struct blocks_machine *b, uint32_t phys, const void *fr
     ram_note_write(b->ram, phys, len);
 }
 
-static void restore_memory(struct blocks_pair *p, struct blocks_machine *b)
+/* Bit per page that is not as before the case. */
+static uint32_t changed_pages(const struct blocks_pair *p, const struct blocks_machine *b)
 {
-    for (unsigned page = 0; page < BLOCKS_RAM_PAGES; page++) {
-        uint32_t at = page * BLOCKS_PAGE;
-        if (memcmp(b->mem + at, p->memory + at, BLOCKS_PAGE) == 0)
-            continue;
-        uint32_t end = at + BLOCKS_PAGE; /* no more than what is different: beside it code may stay */
-        while (b->mem[at] == p->memory[at])
-            at++;
-        while (b->mem[end - 1] == p->memory[end - 1])
-            end--;
+    uint32_t changed = 0;
+
+    for (unsigned page = 0; page < BLOCKS_RAM_PAGES; page++)
+        if (memcmp(b->mem + page * BLOCKS_PAGE, p->memory + page * BLOCKS_PAGE, BLOCKS_PAGE) != 0)
+            changed |= 1u << page;
+    return changed;
+}
+
+/* No more than what is different: beside it code may stay. */
+static void restore_pages(struct blocks_pair *p, struct blocks_machine *b, uint32_t changed)
+{
+    for (; changed; changed &= changed - 1) {
+        unsigned page = (unsigned)__builtin_ctz(changed);
+        uint32_t at = page * BLOCKS_PAGE, end = at + BLOCKS_PAGE;
+        while (at < end && memcmp(b->mem + at, p->memory + at, 16) == 0)
+            at += 16;
+        while (end > at && memcmp(b->mem + end - 16, p->memory + end - 16, 16) == 0)
+            end -= 16;
         write_memory(b, at, p->memory + at, end - at);
         p->page_tables_dirty |= page < PAGE_HANDLERS;
     }
+}
+
+static void restore_memory(struct blocks_pair *p, struct blocks_machine *b)
+{
+    restore_pages(p, b, changed_pages(p, b));
 }
 
 void blocks_pair_fill(struct blocks_pair *p, struct oracle_gen *g)
@@ -107,12 +122,15 @@ static void place_code(struct blocks_pair *p, const struct blocks_case *c)
     if (p->code_at == c->code_phys && p->code_len == c->code_len &&
         memcmp(p->memory + p->code_at, c->code, c->code_len) == 0)
         return;
+    struct blocks_machine *const both[] = { p->reference, p->subject };
     memset(p->memory + p->code_at, 0xf4, p->code_len);
     memcpy(p->memory + c->code_phys, c->code, c->code_len);
+    for (unsigned n = 0; n < 2; n++) {
+        write_memory(both[n], p->code_at, p->memory + p->code_at, p->code_len);
+        write_memory(both[n], c->code_phys, c->code, c->code_len);
+    }
     p->code_at = c->code_phys;
     p->code_len = c->code_len;
-    restore_memory(p, p->reference);
-    restore_memory(p, p->subject);
 }
 
 /* --- What the manual or the engine leaves open -------------------------------------------------------------------- */
@@ -362,6 +380,12 @@ enum blocks_verdict blocks_pair_run(struct blocks_pair *p, const struct blocks_c
         count(p, a, p->reference->cpu->insn_count - before);
         verdict = compare(p, c, a, b, out) ? BLOCKS_EQUAL : is_open(p, c) ? BLOCKS_NO_CASE : BLOCKS_DIFFERENT;
         p->open += verdict == BLOCKS_NO_CASE;
+        if (verdict == BLOCKS_EQUAL) { /* so are their memories */
+            uint32_t changed = changed_pages(p, p->reference);
+            restore_pages(p, p->reference, changed);
+            restore_pages(p, p->subject, changed);
+            return verdict;
+        }
         restore_memory(p, p->subject);
     } else {
         p->skipped++;

@@ -168,7 +168,7 @@ static unsigned free_register(struct blocks_gen *b)
     return b->counters >> r & 1 ? R_RAX : r;
 }
 
-/* RET, with or without more to pop; or by a jump, or to somewhere else, which a predictor of returns does not expect. */
+/* RET, with or without more to pop; or a jump, or a RET to somewhere else, which no predictor of returns expects. */
 static void return_somehow(struct blocks_gen *b, unsigned r, int elsewhere)
 {
     unsigned how = oracle_below(&b->g, 20);
