@@ -153,7 +153,7 @@ static void put_back(struct check *c, struct cpu *cpu)
 
 /* --- Running ---------------------------------------------------------------------------------------------------------------- */
 
-/* Runs the block by one engine from the present state; `code` is the JIT's. */
+/* Runs the block by one engine from the present state; `code` is the JIT's. Call put_back() or keep() behind it. */
 static void run(struct check *c, struct cpu *cpu, const struct block *b, const void *code)
 {
     sigjmp_buf env, *outer = cpu->unwind;
@@ -171,7 +171,6 @@ static void run(struct check *c, struct cpu *cpu, const struct block *b, const v
         cpu_run_block(cpu, b);
     cpu->unwind = outer;
     cpu->watcher = NULL;
-    cpu_tlb_switch(cpu);
     c->how[c->engine] = !left ? DONE : left == EXCP_UNWIND_RAISE ? RAISED : STOPPED;
     check_state_copy(c->after[c->engine], cpu);
 }
@@ -423,6 +422,7 @@ static void keep(struct check *c, struct cpu *cpu)
     const struct cpu *interp = c->after[INTERP];
     cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITH) | (interp->rflags & FLAGS_ARITH);
     cpu->insn_count = interp->insn_count;
+    cpu_tlb_switch(cpu);
     c->stats.blocks++;
     c->stats.insns += insns_run(c);
 }
