@@ -392,20 +392,6 @@ static const void *find_code(struct check *c, struct cpu *cpu, unsigned insns)
     return jit_find_straight(c->jit, cpu, insns, true);
 }
 
-/*
- * Generated code needs no interrupt shadow where the next instruction comes without a look at events, and ends it at once. Here
- * that instruction is another block.
- */
-static void restore_shadow(struct check *c, struct cpu *cpu)
-{
-    struct cpu *interp = c->after[INTERP], *jit = c->after[JIT];
-    if (!(interp->events & ~jit->events & CPU_EVENT_SHADOW))
-        return;
-    jit->events |= CPU_EVENT_SHADOW;
-    jit->shadow_mov_ss = interp->shadow_mov_ss;
-    check_state_copy(cpu, jit);
-}
-
 /* What differs without being an error: the JIT may leave when it likes, and must when something has come up. */
 static enum verdict excuse(struct check *c, struct cpu *cpu, const struct block *b, unsigned left)
 {
@@ -446,7 +432,6 @@ static enum verdict attempt(struct check *c, struct cpu *cpu, unsigned n, GStrin
     __atomic_store_n(&cpu->poll, 0, __ATOMIC_RELAXED); /* the run loop looks at events behind each block */
     jit_update_context(cpu);
     run(c, cpu, b, code);
-    restore_shadow(c, cpu);
     share_marks(c);
     if (results_equal(c, b, out)) {
         if (!c->search)

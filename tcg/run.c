@@ -60,8 +60,8 @@ void jit_update_context(struct cpu *cpu)
 /* --- Handlers ----------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * Does anything keep generated code from going on? The shadow of STI or MOV SS needs nothing here if no event is due: there is
- * no poll before the next instruction.
+ * Does anything keep generated code from going on? The shadow of STI or MOV SS needs nothing here if no event is due and the
+ * next instruction is in the unit: there is no poll before it.
  */
 static bool must_leave(struct cpu *cpu, const struct insn *i)
 {
@@ -73,6 +73,8 @@ static bool must_leave(struct cpu *cpu, const struct insn *i)
     if (G_LIKELY(!events))
         return false;
     if (cpu_due_events(cpu))
+        return true;
+    if (events & CPU_EVENT_SHADOW && i->flags & INSN_LAST)
         return true;
     if (events & CPU_EVENT_SHADOW) {
         cpu_event_clear(cpu, CPU_EVENT_SHADOW);

@@ -119,7 +119,9 @@ void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code);
 void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l);
 /* Calls the handler of an instruction. True: generated code is to be left. */
 bool jit_call_handler(struct cpu *cpu, const struct insn *i);
-/* Own bit in insn.flags of those whose handlers see the x87 state; others leave it in the host's registers. */
+/* Own bits in insn.flags. Behind this one nothing of its unit comes. */
+#define INSN_LAST (1u << 14)
+/* Its handler sees the x87 state; others leave it in the host's registers. */
 #define INSN_SEES_X87 (1u << 15)
 /* A handler: interprets whatever the instruction is by now, and leaves. */
 void jit_interpret(struct cpu *cpu, const struct insn *i);

@@ -260,6 +260,11 @@ static void emit_all(struct gen *g)
     }
 }
 
+static bool is_last(const struct source *s, const struct insn *i)
+{
+    return i->end >= PAGE_SIZE || s->at[i->end] < 0;
+}
+
 void backend_translate(struct backend *b, const struct source *s, struct unit *u, struct code_area *area)
 {
     struct gen *g = b->gen;
@@ -270,6 +275,7 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     for (unsigned k = 0; k < s->count; k++) {
         u->insns[k] = s->insns[k].i;
         u->insns[k].flags |= sees_x87(&s->insns[k].i) ? INSN_SEES_X87 : 0;
+        u->insns[k].flags |= is_last(s, &s->insns[k].i) ? INSN_LAST : 0;
     }
     emit_all(g);
     bind_forward(g);
