@@ -277,6 +277,7 @@ struct cpu {
     uint16_t arith;               /* arithmetic flags while generated code has them in memory, as LAHF (AH) and SETO (AL) put
                                    * them into AX */
     bool stale_jump;              /* generated code was left by an entry that is no more: `jumps` may still have it */
+    bool reached;                 /* what gen_x87_reach() found */
     uint8_t loaded;               /* LOADED_*: what of the state is in the host's registers only */
     uint64_t jump_context;        /* what an entry of `jumps` must have been made for */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */

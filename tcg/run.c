@@ -18,7 +18,7 @@ static void flags_to_code(struct cpu *cpu)
     cpu->arith = (uint16_t)((f & 0xff) << 8 | (f >> 11 & 1));
 }
 
-static void flags_from_code(struct cpu *cpu)
+void jit_flags_from_code(struct cpu *cpu)
 {
     uint32_t low = FLAGS_ARITH & ~FLAG_OF;
     cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITH) | (cpu->arith >> 8 & low) | (cpu->arith & 1u) << 11;
@@ -85,7 +85,7 @@ static bool must_leave(struct cpu *cpu, const struct insn *i)
 
 bool jit_call_handler(struct cpu *cpu, const struct insn *i)
 {
-    flags_from_code(cpu);
+    jit_flags_from_code(cpu);
     uint64_t epoch = jit_epoch(cpu->jit);
     cpu->insn = i;
     cpu->stop_at = NULL;
@@ -116,7 +116,7 @@ void jit_run(struct jit *j, struct cpu *cpu, const void *code)
     cpu->block = NULL;
     flags_to_code(cpu);
     jit_backend_run(j, cpu, code);
-    flags_from_code(cpu);
+    jit_flags_from_code(cpu);
     struct link *l = cpu->jit_link;
     if (l)
         cpu->rip += l->target;

@@ -117,6 +117,8 @@ uint32_t jit_key(const struct cpu *cpu);
 uint64_t jit_epoch(const struct jit *j);
 void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code);
 void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l);
+/* cpu->arith goes to cpu->rflags. */
+void jit_flags_from_code(struct cpu *cpu);
 /* Calls the handler of an instruction. True: generated code is to be left. */
 bool jit_call_handler(struct cpu *cpu, const struct insn *i);
 /* Own bits in insn.flags. Behind this one nothing of its unit comes. */

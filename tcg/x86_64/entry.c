@@ -121,22 +121,23 @@ static void save_x87_if_loaded(const struct backend *b, struct emit *e)
     emit_bind8(e, no_x87);
 }
 
-/*
- * What is loaded goes to struct cpu; only RSI, RBX, RBP, R12 to R15 are kept. Before a handler (RSI: its instruction) x87
- * registers stay: C code has no use for them, but for the handlers that see them, and those are told.
- */
-static void emit_save_loaded(const struct backend *b, struct emit *e, bool handler)
+/* x87 registers may stay: C code has no use for them, but for the handlers that see them, and those are told. */
+enum save { SAVE_ALL, SAVE_FOR_HANDLER /* RSI: its instruction */, SAVE_VECTORS };
+
+/* What is loaded goes to struct cpu; only RSI, RBX, RBP, R12 to R15 are kept. */
+static void emit_save_loaded(const struct backend *b, struct emit *e, enum save what)
 {
     emit_alu_imm_mem(e, ALU_CMP, 0, STATE(loaded), 0, false);
     struct fixup none = emit_jcc(e, CC_Z);
     struct enc test = { .opcode = 0xf7, .prefix = 0x66, .imm_size = 2, .imm = INSN_SEES_X87 };
     struct fixup stays = { NULL };
-    if (handler) {
+    if (what == SAVE_FOR_HANDLER) {
         emit_mem(e, &test, 0, hmem_base(H_RSI, offsetof(struct insn, flags)));
         stays = emit_jcc8(e, 0x70 | CC_Z);
     }
-    save_x87_if_loaded(b, e);
-    if (handler)
+    if (what != SAVE_VECTORS)
+        save_x87_if_loaded(b, e);
+    if (what == SAVE_FOR_HANDLER)
         emit_bind8(e, stays);
     test_loaded(e, LOADED_VECTORS);
     struct fixup no_vectors = emit_jcc(e, CC_Z);
@@ -171,7 +172,7 @@ static void emit_enter(struct emit *e)
 /* With everything in struct cpu but vector registers. */
 static void emit_exit(const struct backend *b, struct emit *e)
 {
-    emit_save_loaded(b, e, false);
+    emit_save_loaded(b, e, SAVE_ALL);
     emit_load(e, 3, H_RSP, STATE(host_stack_exit));
     emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
     for (unsigned k = sizeof callee_saved; k-- > 0;)
@@ -200,15 +201,16 @@ static void load_x87_if_saved(const struct backend *b, struct emit *e)
 }
 
 /* RAX: struct insn. */
-static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e, unsigned loaded)
+static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e, unsigned loaded, enum save what,
+                                        uintptr_t function)
 {
     const uint8_t *at = emit_here(e);
     store_registers(e);
     emit_mov(e, H_RSI, H_RAX);
-    emit_save_loaded(b, e, true);
+    emit_save_loaded(b, e, what);
     emit_load(e, 3, H_RDI, STATE(self));
     emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
-    emit_mov_imm(e, H_RAX, (uintptr_t)jit_call_handler);
+    emit_mov_imm(e, H_RAX, function);
     struct enc call = { .opcode = 0xff };
     emit_reg(e, &call, 2, H_RAX);
     emit_op_reg(e, 0x85, 0, H_RAX, H_RAX);
@@ -279,7 +281,12 @@ void entry_emit(struct backend *b, struct emit *e)
     b->leave_link = emit_leave(b, e, STATE(jit_link), true);
     align(e);
     for (unsigned loaded = 0; loaded < G_N_ELEMENTS(b->call_handler); loaded++) {
-        b->call_handler[loaded] = emit_call_handler(b, e, loaded);
+        b->call_handler[loaded] = emit_call_handler(b, e, loaded, SAVE_FOR_HANDLER, (uintptr_t)jit_call_handler);
+        align(e);
+    }
+    for (unsigned k = 0; k < G_N_ELEMENTS(b->reach); k++) {
+        unsigned loaded = k ? LOADED_X87 | LOADED_VECTORS : LOADED_X87;
+        b->reach[k] = emit_call_handler(b, e, loaded, SAVE_VECTORS, (uintptr_t)gen_x87_reach);
         align(e);
     }
     b->jump = emit_jump(b, e);

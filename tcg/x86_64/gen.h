@@ -38,8 +38,13 @@ struct gen_template {
 /* Code that all units share, made once. Executable addresses. */
 struct backend {
     const uint8_t *enter;
-    /* RAX: struct insn (x87 registers stay loaded unless INSN_SEES_X87); flags in cpu->arith; comes back with flags in both places. By LOADED_*: and with these loaded. */
+    /*
+     * RAX: struct insn (x87 registers stay loaded unless INSN_SEES_X87); flags in cpu->arith; comes back with flags in
+     * both places. By LOADED_*: and with these loaded.
+     */
     const uint8_t *call_handler[4];
+    /* The same with gen_x87_reach() for the handler; x87 registers are loaded, and [1]: vector registers, too. */
+    const uint8_t *reach[2];
     const uint8_t *load_vectors;         /* keeps all but flags */
     const uint8_t *load_x87;             /* keeps all but flags and the scratch registers */
     const uint8_t *save_x87;             /* keeps RSI, RBX, RBP, R12 to R15 and vector registers, as a C function may */
@@ -70,6 +75,7 @@ struct cold {
     struct fixup from[6];
     unsigned from_count;
     const uint8_t *back; /* writable view */
+    const uint8_t *again; /* likewise: an operand of x87 that the TLB has after all; or NULL */
     const struct insn *insn;
     struct link *link;
     int32_t off;
@@ -145,6 +151,11 @@ void gen_load_state(struct gen *g, unsigned bits);
  */
 void gen_x87_settle(struct gen *g);
 void gen_x87_note(struct gen *g, const struct guest_insn *at);
+/*
+ * For an instruction whose operand the TLB did not have, without a look at x87 registers: sets cpu->reached if it has it now.
+ * Raises what the access would raise. 1: generated code is to be left.
+ */
+uint64_t gen_x87_reach(struct cpu *cpu, const struct insn *i);
 
 struct cold *gen_cold(struct gen *g, enum cold_kind kind);
 /* A conditional jump to the handler of the instruction under way. */

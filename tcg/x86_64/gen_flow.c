@@ -379,6 +379,12 @@ static void cold_handler(struct gen *g, const struct cold *c)
 {
     if (c->x87_at)
         gen_x87_note(g, c->x87_at);
+    if (c->again) {
+        emit_mov_imm(&g->e, H_RAX, (uintptr_t)c->insn);
+        emit_call_to(&g->e, g->b->reach[c->loaded & LOADED_VECTORS ? 1 : 0]);
+        emit_alu_imm_mem(&g->e, ALU_CMP, 0, STATE(reached), 0, false);
+        emit_bind_to(&g->e, emit_jcc(&g->e, CC_NZ), c->again + g->e.skew);
+    }
     emit_mov_imm(&g->e, H_RAX, (uintptr_t)c->insn);
     emit_call_to(&g->e, g->b->call_handler[c->loaded]);
 }

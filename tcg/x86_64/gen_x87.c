@@ -12,6 +12,7 @@
  * Intel SDM volume 1, chapter 8, and volume 2.
  */
 #include "cpu/float80.h"
+#include "cpu/mem.h"
 #include "cpu/ops.h"
 #include "tcg/x86_64/gen.h"
 
@@ -82,8 +83,40 @@ static void emit_x87_mem(struct gen *g, const struct insn *i)
 {
     const struct insn_row *row = insn_row(i);
     struct enc c = { .opcode = row->opcode };
+    gen_flags_clobber(g);
+    const uint8_t *again = g->e.at;
     struct hmem m = gen_mem(g, i, operand_bytes(row), is_store(row), 0);
+    g->cold[g->slow].again = again;
     emit_mem(&g->e, &c, (unsigned)row->digit, m);
+}
+
+/* True: the TLB has the operand of the instruction under way. */
+static bool reach(struct cpu *cpu, const struct insn *i)
+{
+    const struct insn_row *row = insn_row(i);
+    unsigned bytes = operand_bytes(row);
+    uint64_t addr = insn_linear(cpu, i, bytes, is_store(row));
+    if (is_store(row))
+        mem_probe_write(cpu, addr, bytes, i->seg);
+    else
+        mem_probe_read(cpu, addr, bytes, i->seg);
+    const struct tlb_entry *t = &cpu->tlb->e[tlb_index(addr)];
+    return addr - (is_store(row) ? t->tag_write : t->tag_read) <= PAGE_SIZE - bytes;
+}
+
+/* Moving all registers out and in again, for a handler's sake, takes longer than the page walk that is needed. */
+uint64_t gen_x87_reach(struct cpu *cpu, const struct insn *i)
+{
+    uint64_t epoch = jit_epoch(cpu->jit);
+    jit_flags_from_code(cpu);
+    cpu->insn = i;
+    /* #AC comes first: with alignment checks on all that asks goes to the handler. */
+    cpu->reached = cpu->tlb != &cpu->tlbs->none && reach(cpu, i);
+    bool leave = jit_epoch(cpu->jit) != epoch;
+    if (leave)
+        cpu->rip = cpu_rip(cpu);
+    cpu->insn = NULL;
+    return leave;
 }
 
 static void emit_x87_reg(struct gen *g, const struct insn *i)
