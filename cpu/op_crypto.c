@@ -86,8 +86,10 @@ static uint32_t substitute(uint32_t v, const uint8_t box[256])
            (uint32_t)box[v >> 24] << 24;
 }
 
-/* Column `n` after ShiftRows and SubBytes; `step` 1 takes row r from r columns to the right, 3 (the inverse) to the
- * left. */
+/*
+ * Column `n` after ShiftRows and SubBytes; `step` 1 takes row r from r columns to the right, 3 (the inverse) to the
+ * left.
+ */
 VEC_INLINE uint32_t aes_column(const union vec *a, const uint8_t box[256], unsigned n, unsigned step)
 {
     uint32_t column = 0;

@@ -1,6 +1,6 @@
 /*
  * Moves to and from MMX registers. Packed arithmetic on them is with the SSE forms (op_sse_int.c, op_sse_shift.c,
- * op_sse_shuf.c), EMMS with the x87.
+ * op_sse_shuf.c), EMMS with the state of the unit (op_xsave.c).
  *
  * Intel SDM volume 1 chapter 9, volume 2. Runs on the vCPU's thread.
  */
@@ -70,7 +70,7 @@ static void maskmovq_fn(struct cpu *cpu, const struct insn *i)
 
     for (unsigned n = 0; n < 8; n++)
         lanes |= (uint32_t)(mask >> (8 * n + 7) & 1) << n;
-    x87_enter_mmx(cpu);
     vec_store_bytes(cpu, i, &v, lanes, 8);
+    x87_enter_mmx(cpu);
 }
 VEC_OP_MEM(maskmovq, maskmovq_fn, maskmovq_fn)
