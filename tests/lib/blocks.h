@@ -129,7 +129,7 @@ struct blocks_machine {
     unsigned exceptions;
     struct blocks_exception {
         uint32_t vector;
-        uint64_t error, rip;
+        uint64_t error, rip, address;
     } exception[8];
     unsigned exceptions_allowed;
     unsigned runs, run_number; /* the latter atomic; 0: none */

@@ -326,7 +326,7 @@ static void on_exception(void *opaque, const struct event *e)
     if (!b->run_number)
         return;
     if (b->exceptions < G_N_ELEMENTS(b->exception))
-        b->exception[b->exceptions] = (struct blocks_exception){ e->number, e->value, e->rip };
+        b->exception[b->exceptions] = (struct blocks_exception){ e->number, e->value, e->rip, e->address };
     if (++b->exceptions == b->exceptions_allowed) {
         __atomic_store_n(&b->stuck, true, __ATOMIC_RELAXED);
         cpu_post(b->cpu, CPU_EVENT_KICK);
