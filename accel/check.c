@@ -1,18 +1,18 @@
 /*
- * Lockstep of the JIT and the interpreter, block by block: what one translates wrongly stops the machine at once, with the
- * instruction, registers, flags and memory. DESIGN section 6.
+ * Lockstep of the JIT and the interpreter, block by block: what one translates wrongly stops the machine at once, with
+ * the instruction, registers, flags and memory. DESIGN section 6.
  *
- * A block is run by the interpreter with each page noted that it stores to. Then all is put back, and the same instructions run
- * as translated code; then both results are compared: registers, memory, what was raised. The JIT's own path to memory takes
- * part: it has a TLB of the pages that the interpreter used, for what the interpreter did with them, so that any other access
- * goes the slow way and is noted, too.
+ * A block is run by the interpreter with each page noted that it stores to. Then all is put back, and the same
+ * instructions run as translated code; then both results are compared: registers, memory, what was raised. The JIT's
+ * own path to memory takes part: it has a TLB of the pages that the interpreter used, for what the interpreter did with
+ * them, so that any other access goes the slow way and is noted, too.
  *
- * What cannot be done twice is done by the interpreter alone: an instruction that accesses a device or reads a counter. A block
- * is cut before it, and before one that looks at a flag which the manual leaves undefined. Delivery of exceptions and
- * interrupts, single steps and interrupt shadows are the interpreter's business in both engines.
+ * What cannot be done twice is done by the interpreter alone: an instruction that accesses a device or reads a counter.
+ * A block is cut before it, and before one that looks at a flag which the manual leaves undefined. Delivery of
+ * exceptions and interrupts, single steps and interrupt shadows are the interpreter's business in both engines.
  *
- * Devices may write to memory between the two runs: a difference counts if it comes again and again. Accessed and dirty bits of
- * page tables stay set once they are.
+ * Devices may write to memory between the two runs: a difference counts if it comes again and again. Accessed and dirty
+ * bits of page tables stay set once they are.
  *
  * Thread: the vCPU's own; there is one only (-smp 1), as others would write to memory, too.
  */
@@ -28,7 +28,7 @@
 
 #define PAGES_MAX 256 /* that a block may store to; a longer string instruction is not checked */
 #define TRIES 4
-#define WALKED_MAX 256 /* entries of page tables marked in a block */
+#define WALKED_MAX 256   /* entries of page tables marked in a block */
 #define ENTRY_MARKS 0x60 /* accessed and dirty, in an entry's first byte */
 
 /* A page of RAM that was stored to. */
@@ -44,17 +44,17 @@ enum engine { INTERP, JIT };
 
 enum verdict {
     AGREE,
-    CUT,     /* not all of it could be compared: only c->cut instructions */
-    EVENTS,  /* something came up meanwhile that the run loop should look at first */
+    CUT,    /* not all of it could be compared: only c->cut instructions */
+    EVENTS, /* something came up meanwhile that the run loop should look at first */
     DIFFER,
 };
 
 struct check {
     struct mem_watcher watcher; /* first: watcher_of() */
     struct jit *jit;
-    enum engine engine;         /* under way */
-    struct tlb slow;            /* empty: the interpreter's */
-    struct tlb shadow;          /* the JIT's */
+    enum engine engine; /* under way */
+    struct tlb slow;    /* empty: the interpreter's */
+    struct tlb shadow;  /* the JIT's */
     struct page *pages;
     unsigned page_count;
     uint8_t *walked[WALKED_MAX]; /* entries of page tables that either engine marked */
@@ -62,14 +62,14 @@ struct check {
     struct cpu *before, *after[2];
     enum how how[2];
     unsigned cut;
-    struct check_row *rows;     /* by row of the instruction table */
-    struct block *part;         /* the first instructions of a block */
-    bool search;                /* for the instruction to blame: nothing is kept */
+    struct check_row *rows; /* by row of the instruction table */
+    struct block *part;     /* the first instructions of a block */
+    bool search;            /* for the instruction to blame: nothing is kept */
     bool failed;
     struct check_stats stats;
 };
 
-/* --- What an engine does to memory ----------------------------------------------------------------------------------------- */
+/* --- What an engine does to memory -------------------------------------------------------------------------------- */
 
 static void shadow_clear(struct tlb *t)
 {
@@ -151,7 +151,7 @@ static void put_back(struct check *c, struct cpu *cpu)
     }
 }
 
-/* --- Running ---------------------------------------------------------------------------------------------------------------- */
+/* --- Running ------------------------------------------------------------------------------------------------------ */
 
 /* Runs the block by one engine from the present state; `code` is the JIT's. Call put_back() or keep() behind it. */
 static void run(struct check *c, struct cpu *cpu, const struct block *b, const void *code)
@@ -176,8 +176,8 @@ static void run(struct check *c, struct cpu *cpu, const struct block *b, const v
 }
 
 /*
- * The first n instructions of a block. Where that is not all of it, every flag counts behind them: handlers that skip flags do
- * not serve.
+ * The first n instructions of a block. Where that is not all of it, every flag counts behind them: handlers that skip
+ * flags do not serve.
  */
 static const struct block *first_of(struct check *c, struct cpu *cpu, const struct block *b, unsigned n)
 {
@@ -190,14 +190,15 @@ static const struct block *first_of(struct check *c, struct cpu *cpu, const stru
     return c->part;
 }
 
-/* --- What can be compared ------------------------------------------------------------------------------------------------------ */
+/* --- What can be compared ----------------------------------------------------------------------------------------- */
 
 /* Not to be done twice, or with another result each time. */
 static bool is_once_only(const struct op *op)
 {
     static const struct op *const once[] = {
-        &op_in_imm, &op_in_dx, &op_out_imm, &op_out_dx, &op_ins, &op_outs, &op_rdtsc, &op_rdtscp, &op_rdpmc, &op_rdrand,
-        &op_rdseed, &op_cpuid, &op_hlt, &op_monitor, &op_mwait, &op_vmcall, &op_vmmcall, &op_rdmsr, &op_wrmsr, &op_rsm,
+        &op_in_imm, &op_in_dx,  &op_out_imm, &op_out_dx, &op_ins,   &op_outs, &op_rdtsc,
+        &op_rdtscp, &op_rdpmc,  &op_rdrand,  &op_rdseed, &op_cpuid, &op_hlt,  &op_monitor,
+        &op_mwait,  &op_vmcall, &op_vmmcall, &op_rdmsr,  &op_wrmsr, &op_rsm,
     };
     for (unsigned k = 0; k < G_N_ELEMENTS(once); k++)
         if (op == once[k])
@@ -218,15 +219,18 @@ static bool shifts(const struct op *op)
 
 /* What matters of a row: worked out once. */
 struct check_row {
-    bool once, control; /* not to be run twice; the same if control register 8, the local APIC's */
-    bool shifts;        /* by more than the operand has, CF is undefined, too */
+    bool once, control;              /* not to be run twice; the same if control register 8, the local APIC's */
+    bool shifts;                     /* by more than the operand has, CF is undefined, too */
     uint16_t looks, sets, undefined; /* arithmetic flags */
 };
 
 static struct check_row check_row_of(const struct insn_row *row)
 {
-    struct check_row r = { .once = is_once_only(row->op), .shifts = shifts(row->op), .looks = row->flags_read & FLAGS_ARITH,
-                           .sets = row->flags_written & FLAGS_ARITH, .undefined = row->flags_undefined };
+    struct check_row r = { .once = is_once_only(row->op),
+                           .shifts = shifts(row->op),
+                           .looks = row->flags_read & FLAGS_ARITH,
+                           .sets = row->flags_written & FLAGS_ARITH,
+                           .undefined = row->flags_undefined };
     r.control = row->op == &op_mov_to_cr || row->op == &op_mov_from_cr;
     /* A count of 0 leaves flags alone: they count as read only because of that. */
     if (r.looks & (r.looks - 1) && r.looks == r.sets) {
@@ -265,7 +269,7 @@ static unsigned comparable(const struct check *c, const struct block *b)
     return b->count;
 }
 
-/* --- Comparison ------------------------------------------------------------------------------------------------------------------- */
+/* --- Comparison --------------------------------------------------------------------------------------------------- */
 
 static unsigned insns_run(const struct check *c)
 {
@@ -360,7 +364,7 @@ static unsigned left_behind(const struct check *c, const struct block *b)
     return 0;
 }
 
-/* --- Both ------------------------------------------------------------------------------------------------------------------------- */
+/* --- Both --------------------------------------------------------------------------------------------------------- */
 
 static enum verdict cut(struct check *c, unsigned insns)
 {
@@ -381,7 +385,8 @@ static enum verdict run_reference(struct check *c, struct cpu *cpu, const struct
 }
 
 /*
- * Translated already, if possible: translation begins to watch the page for stores. The block may have killed its own unit.
+ * Translated already, if possible: translation begins to watch the page for stores. The block may have killed its own
+ * unit.
  */
 static const void *find_code(struct check *c, struct cpu *cpu, unsigned insns)
 {
@@ -445,7 +450,7 @@ static enum verdict attempt(struct check *c, struct cpu *cpu, unsigned n, GStrin
     return excuse(c, cpu, b, left);
 }
 
-/* --- Report ------------------------------------------------------------------------------------------------------------------------- */
+/* --- Report ------------------------------------------------------------------------------------------------------- */
 
 /* A line: address, bytes, two spaces or more, text. */
 static void disassemble(struct cpu *cpu, const struct insn *i, GString *out)
@@ -459,8 +464,8 @@ static void disassemble(struct cpu *cpu, const struct insn *i, GString *out)
 }
 
 /*
- * The shortest beginning of the block after which the engines differ: its last instruction is to blame, or those before it whose
- * flags it shows. Returns how many instructions.
+ * The shortest beginning of the block after which the engines differ: its last instruction is to blame, or those before
+ * it whose flags it shows. Returns how many instructions.
  */
 static unsigned find_culprit(struct check *c, struct cpu *cpu, unsigned n)
 {
@@ -482,8 +487,9 @@ static void report(struct check *c, struct cpu *cpu, unsigned n)
     const char *last = g_strrstr(g_strchomp(text->str), "  ");
     g_string_append_printf(s, "trapeze: -accel jit,check=interp: the engines differ behind \"%s\"; the machine stops\n",
                            last ? last + 2 : text->str);
-    g_string_append_printf(s, "instruction %u of the block of %u at %04x:%016" PRIx64 ", physical %#" PRIx64
-                              ", CPL %u, mode key %#x, after %" PRIu64 " instructions\n",
+    g_string_append_printf(s,
+                           "instruction %u of the block of %u at %04x:%016" PRIx64 ", physical %#" PRIx64
+                           ", CPL %u, mode key %#x, after %" PRIu64 " instructions\n",
                            k, b->count, cpu->seg[SEG_CS].selector, cpu->rip, b->phys, cpu->cpl, cpu->mode_key,
                            cpu->insn_count);
     for (unsigned m = 0; m < k; m++)
@@ -493,7 +499,7 @@ static void report(struct check *c, struct cpu *cpu, unsigned n)
     g_printerr("%s\n", s->str);
 }
 
-/* --- Interface ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Interface ---------------------------------------------------------------------------------------------------- */
 
 bool check_run(struct check *c, struct cpu *cpu)
 {
@@ -537,8 +543,7 @@ static void make_empty(struct tlb *t)
 struct check *check_new(struct jit *j)
 {
     struct check *c = g_new0(struct check, 1);
-    c->watcher = (struct mem_watcher){ .access = on_access, .device = on_device,
-                                       .walked = on_walked };
+    c->watcher = (struct mem_watcher){ .access = on_access, .device = on_device, .walked = on_walked };
     c->jit = j;
     c->pages = g_new(struct page, PAGES_MAX);
     c->before = g_new0(struct cpu, 1);

@@ -12,7 +12,7 @@
 /* Those events are the processor's own doing; all others come from outside. */
 #define OWN_EVENTS (CPU_EVENT_TRAP | CPU_EVENT_SHADOW | CPU_EVENT_STEP)
 
-/* --- Saving ---------------------------------------------------------------------------------------------------------------- */
+/* --- Saving ------------------------------------------------------------------------------------------------------- */
 
 /* The library's memmove(): far faster than REP MOVSQ, which compilers make of a memcpy() of a kilobyte or two. */
 static void copy_part(struct cpu *to, const struct cpu *from, size_t start, size_t end)
@@ -35,7 +35,7 @@ void check_state_copy(struct cpu *to, const struct cpu *from)
     __atomic_fetch_or(&to->events, events, __ATOMIC_SEQ_CST);
 }
 
-/* --- Comparison --------------------------------------------------------------------------------------------------------------- */
+/* --- Comparison --------------------------------------------------------------------------------------------------- */
 
 struct field {
     const char *name;
@@ -114,7 +114,8 @@ static void compare_arrays(struct differ *d)
 static void compare_flags(struct differ *d, uint32_t undefined)
 {
     static const struct { const char *name; uint32_t bit; } names[] = {
-        { "CF", FLAG_CF }, { "PF", FLAG_PF }, { "AF", FLAG_AF }, { "ZF", FLAG_ZF }, { "SF", FLAG_SF }, { "OF", FLAG_OF },
+        { "CF", FLAG_CF }, { "PF", FLAG_PF }, { "AF", FLAG_AF },
+        { "ZF", FLAG_ZF }, { "SF", FLAG_SF }, { "OF", FLAG_OF },
     };
     uint64_t different = (d->a->rflags ^ d->b->rflags) & ~(uint64_t)undefined;
     if (!different)
@@ -122,8 +123,8 @@ static void compare_flags(struct differ *d, uint32_t undefined)
     d->equal = false;
     if (!d->out)
         return;
-    g_string_append_printf(d->out, "  %-14s interp %08" PRIx64 "  jit %08" PRIx64 "  different:", "rflags", d->a->rflags,
-                           d->b->rflags);
+    g_string_append_printf(d->out, "  %-14s interp %08" PRIx64 "  jit %08" PRIx64 "  different:", "rflags",
+                           d->a->rflags, d->b->rflags);
     for (unsigned k = 0; k < G_N_ELEMENTS(names); k++)
         if (different & names[k].bit)
             g_string_append_printf(d->out, " %s", names[k].name);

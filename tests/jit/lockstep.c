@@ -1,5 +1,6 @@
 /*
- * -accel jit,check=interp: a guest runs through, a template that does nothing is found and named, several processors are refused.
+ * -accel jit,check=interp: a guest runs through, a template that does nothing is found and named, several
+ * processors are refused.
  */
 #include "config.h"
 
@@ -16,7 +17,8 @@
 GUEST_CODE(mix, GUEST_ENTER_LONG("mix")
     "mov %cr4, %rax\n or $0x600, %eax\n mov %rax, %cr4\n mov $50, %ecx\n mov $0x300000, %ebx\n"
     "1: lea (%rcx, %rcx), %rdx\n add %rdx, (%rbx)\n imul $3, %rcx, %rax\n cmp $90, %rax\n jz 2f\n xor %rax, %rdi\n"
-    "2: push %rax\n sbb %rcx, %rdi\n pop %r9\n shl %cl, %rdi\n movups (%rbx), %xmm1\n paddd %xmm1, %xmm2\n movups %xmm2, 64(%rbx)\n"
+    "2: push %rax\n sbb %rcx, %rdi\n pop %r9\n shl %cl, %rdi\n"
+    "movups (%rbx), %xmm1\n paddd %xmm1, %xmm2\n movups %xmm2, 64(%rbx)\n"
     "rdtsc\n pushf\n pop %rax\n call 3f\n mov 1(%rbx), %r10\n dec %rcx\n jnz 1b\n"
     GUEST_EXIT("0")
     "3: mov $'.', %al\n out %al, $0xe9\n lock xadd %rdx, 8(%rbx)\n bswap %edx\n ret\n"
@@ -27,7 +29,8 @@ static const struct broken {
     const char *row, *shown;
 } broken[] = {
     { "add", "add" }, { "lea", "lea" }, { "cmp", "cmp" }, { "push", "push" }, { "imul", "imul" }, { "sbb", "sbb" },
-    { "shl", "shl" }, { "movups", "movups" }, { "paddd", "paddd" }, { "jz", "je" }, { "call", "call" }, { "mov", "mov" },
+    { "shl", "shl" }, { "movups", "movups" }, { "paddd", "paddd" }, { "jz", "je" }, { "call", "call" },
+    { "mov", "mov" },
 };
 
 static GString *told;
