@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Debian's cloud kernel boots to the first line of its initramfs with JIT and interpreter in lockstep: no difference."""
+"""Debian's cloud kernel comes to its initramfs with the JIT and the interpreter in lockstep, without a difference."""
 import os, re, subprocess, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 import guest
