@@ -345,7 +345,7 @@ static bool is_remapped(const struct blocks_pair *p)
         memcpy(&a, p->reference->mem + at, 8);
         memcpy(&b, p->memory + at, 8);
         bool segments = at / BLOCKS_PAGE == PAGE_DESCRIPTORS && at % BLOCKS_PAGE < BLOCKS_PAGE / 2;
-        if ((!segments && (GUINT64_FROM_LE(a) ^ GUINT64_FROM_LE(b)) & ~UINT64_C(0x60))
+        if (!segments && (GUINT64_FROM_LE(a) ^ GUINT64_FROM_LE(b)) & ~UINT64_C(0x60))
             return true;
     }
     return false;
