@@ -153,11 +153,41 @@ static bool jit_vcpu_init(struct cpu *cpu, GError **err)
                     "-accel jit,check=interp compares one processor only: give -smp 1");
         return false;
     }
+    cpu->handler_calls = g_new0(uint64_t, insn_row_count);
     return true;
+}
+
+/* The rows that generated code handed to the interpreter most often. */
+static void print_handler_calls(const struct cpu *cpu)
+{
+    uint64_t all = 0, below = UINT64_MAX;
+    for (unsigned row = 0; row < insn_row_count; row++)
+        all += cpu->handler_calls[row];
+    log_line("jit: cpu %u: %" PRIu64 " entries of generated code, left %" PRIu64 " times for a link and %" PRIu64
+             " times for a handler; %" PRIu64 " calls of handlers:", cpu->index, cpu->code_entries, cpu->left_for_link,
+             cpu->left_for_handler, all);
+    for (unsigned n = 0; n < 24 && all; n++) {
+        unsigned best = 0;
+        uint64_t most = 0;
+        for (unsigned row = 0; row < insn_row_count; row++)
+            if (cpu->handler_calls[row] > most && cpu->handler_calls[row] < below) {
+                most = cpu->handler_calls[row];
+                best = row;
+            }
+        if (!most)
+            break;
+        below = most;
+        log_line("jit: %14" PRIu64 "  %5.1f %%  %s (%s)", most, 100.0 * (double)most / (double)all, insn_rows[best].mnemonic,
+                 insn_rows[best].op->name);
+    }
 }
 
 static void jit_vcpu_fini(struct cpu *cpu)
 {
+    if (log_on(LOG_STATS))
+        print_handler_calls(cpu);
+    g_free(cpu->handler_calls);
+    cpu->handler_calls = NULL;
 }
 
 /* Interprets one block; true if it has run often enough to be translated. */

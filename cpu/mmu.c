@@ -79,11 +79,17 @@ static void fill(struct cpu *cpu, struct tlb *t, uint64_t addr, enum access acce
         e->tag_read = allow(page, slow);
     if (w->dirty && walk_allows(cpu, w, ACCESS_WRITE, view))
         e->tag_write = allow(page, slow || info & TLB_ROM || page_watched(cpu, w->phys));
-    if (walk_allows(cpu, w, ACCESS_EXEC, view))
+    if (walk_allows(cpu, w, ACCESS_EXEC, view)) {
         e->tag_exec = allow(page, info & TLB_IO);
+        t->exec[addr >> 63][k / 64] |= UINT64_C(1) << (k % 64);
+        t->exec_local |= !w->global;
+    }
     t->info[k] = info;
     t->used[k / 64] |= UINT64_C(1) << (k % 64);
-    t->has_large |= w->page_bits > 12;
+    if (w->page_bits == 30)
+        t->large[addr >> 63] = UINT64_MAX;
+    else if (w->page_bits > 12)
+        t->large[addr >> 63] |= UINT64_C(1) << tlb_large_bit(addr);
 }
 
 static uint64_t tag_for(const struct tlb_entry *e, enum access access)

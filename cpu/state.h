@@ -237,9 +237,9 @@ struct jump_entry {
     const void *code;
     uint64_t unused_; /* a power of two in size */
 };
-#define JUMP_BITS 11
+#define JUMP_BITS 14
 #define JUMP_ENTRIES (1u << JUMP_BITS)
-#define JUMP_HASH 0x9e3779b1u /* index: upper bits of the 32-bit product with pc */
+#define JUMP_HASH 0x9e3779b1u /* index: upper bits of the 32-bit product with pc, changed by cpu->jump_salt */
 
 /* Parts of the state that generated code keeps in the host's registers while it runs. */
 #define LOADED_VECTORS 1u /* v[] and mxcsr */
@@ -280,6 +280,7 @@ struct cpu {
     bool reached;                 /* what gen_x87_reach() found */
     uint8_t loaded;               /* LOADED_*: what of the state is in the host's registers only */
     uint64_t jump_context;        /* what an entry of `jumps` must have been made for */
+    uint32_t jump_salt;           /* XORed to the index, so that contexts that take turns leave each other's entries alone */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */
     uint64_t jump_target;         /* RIP of an indirect call on its way */
     uint32_t host_mxcsr;          /* what C code runs with */
@@ -372,6 +373,9 @@ struct cpu {
     /* --- statistics: written by the vCPU's thread, read by any ---------------------------------------------------------- */
     uint64_t insn_count;          /* retired, counted at the end of each block */
     uint64_t block_count, tlb_misses, walks;
+    uint64_t code_entries;        /* so often was generated code entered, and for what it was left: */
+    uint64_t left_for_link, left_for_handler;
+    uint64_t *handler_calls;      /* by row: instructions that generated code gave to their handlers; NULL without a JIT */
 
     uint8_t x87_area[576 + 63];
     struct jump_entry jumps[JUMP_ENTRIES]; /* targets of indirect jumps that generated code met lately */

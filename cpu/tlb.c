@@ -9,12 +9,22 @@
  */
 #include "cpu/mem.h"
 
+/* What was derived from code addresses in this view is stale. */
+static void new_id(struct tlb_set *s, struct tlb *t, unsigned view)
+{
+    t->id = s->next_id++;
+    if (view != TLB_USER)
+        s->super_id = s->next_id++;
+}
+
 static void tlb_reset(struct tlb_set *s, struct tlb *t)
 {
     for (unsigned k = 0; k < TLB_SIZE; k++)
         tlb_clear_entry(t, k);
     memset(t->used, 0, sizeof t->used);
-    t->has_large = false;
+    memset(t->exec, 0, sizeof t->exec);
+    memset(t->large, 0, sizeof t->large);
+    t->exec_local = false;
     t->id = s->next_id++;
 }
 
@@ -43,7 +53,7 @@ void tlb_clear_entry(struct tlb *t, unsigned index)
 }
 
 /* Calls drop(index) for entries in use and clears those it agrees to. */
-static void tlb_drop(struct tlb_set *s, struct tlb *t, bool (*drop)(const struct tlb *t, unsigned k, uint64_t arg),
+static void tlb_drop(struct tlb *t, bool (*drop)(const struct tlb *t, unsigned k, uint64_t arg),
                      uint64_t arg)
 {
     for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
@@ -55,7 +65,6 @@ static void tlb_drop(struct tlb_set *s, struct tlb *t, bool (*drop)(const struct
                 tlb_clear_entry(t, k);
         }
     }
-    t->id = s->next_id++; /* even if none was here any more: code may have been found through one that is gone */
 }
 
 static bool drop_any(const struct tlb *t, unsigned k, uint64_t arg)
@@ -85,11 +94,27 @@ static bool drop_page(const struct tlb *t, unsigned k, uint64_t addr)
     return entry_page(t, k) >> bits == addr >> bits;
 }
 
-static void space_drop(struct tlb_set *s, struct tlb_space *space,
-                       bool (*drop)(const struct tlb *t, unsigned k, uint64_t arg), uint64_t arg)
+static void space_drop_all(struct tlb_set *s, struct tlb_space *space)
 {
-    for (unsigned v = 0; v < TLB_VIEWS; v++)
-        tlb_drop(s, &space->view[v], drop, arg);
+    for (unsigned v = 0; v < TLB_VIEWS; v++) {
+        struct tlb *t = &space->view[v];
+        tlb_drop(t, drop_any, 0);
+        new_id(s, t, v);
+        memset(t->exec, 0, sizeof t->exec);
+        memset(t->large, 0, sizeof t->large);
+        t->exec_local = false;
+    }
+}
+
+static void space_drop_local(struct tlb_set *s, struct tlb_space *space)
+{
+    for (unsigned v = 0; v < TLB_VIEWS; v++) {
+        struct tlb *t = &space->view[v];
+        tlb_drop(t, drop_non_global, 0);
+        if (t->exec_local)
+            new_id(s, t, v); /* even if none was here any more: code may have been found through one that is gone */
+        t->exec_local = false;
+    }
 }
 
 static void flush_event(struct cpu *cpu, uint64_t addr)
@@ -105,27 +130,38 @@ void cpu_tlb_flush(struct cpu *cpu)
     flush_event(cpu, UINT64_MAX);
     for (unsigned k = 0; k < TLB_SPACES; k++)
         if (s->space[k].in_use)
-            space_drop(s, &s->space[k], drop_any, 0);
+            space_drop_all(s, &s->space[k]);
 }
 
 void cpu_tlb_flush_address_space(struct cpu *cpu)
 {
     flush_event(cpu, UINT64_MAX);
-    space_drop(cpu->tlbs, &cpu->tlbs->space[cpu->tlbs->current], drop_non_global, 0);
+    space_drop_local(cpu->tlbs, &cpu->tlbs->space[cpu->tlbs->current]);
+}
+
+static bool any_exec(const struct tlb *t, unsigned half)
+{
+    uint64_t any = 0;
+    for (unsigned w = 0; w < TLB_SIZE / 64; w++)
+        any |= t->exec[half][w];
+    return any;
 }
 
 static void space_flush_page(struct tlb_set *s, struct tlb_space *space, uint64_t addr)
 {
     for (unsigned v = 0; v < TLB_VIEWS; v++) {
         struct tlb *t = &space->view[v];
-        unsigned k = tlb_index(addr);
-        if (t->has_large) {
-            tlb_drop(s, t, drop_page, addr);
-        } else {
-            if (t->used[k / 64] >> (k % 64) & 1 && entry_page(t, k) == (addr & PAGE_MASK))
-                tlb_clear_entry(t, k);
-            t->id = s->next_id++;
+        unsigned k = tlb_index(addr), half = addr >> 63;
+        uint64_t bit = UINT64_C(1) << (k % 64);
+        bool large = t->large[half] >> tlb_large_bit(addr) & 1;
+        if (large ? any_exec(t, half) : t->exec[half][k / 64] & bit)
+            new_id(s, t, v);
+        if (large) {
+            tlb_drop(t, drop_page, addr);
+            continue;
         }
+        if (t->used[k / 64] & bit && entry_page(t, k) == (addr & PAGE_MASK))
+            tlb_clear_entry(t, k);
     }
 }
 
@@ -154,13 +190,13 @@ void cpu_tlb_invpcid(struct cpu *cpu, unsigned type, uint16_t pcid, uint64_t add
             break;
         case 1: /* one PCID, but global pages */
             if (space->pcid == pcid)
-                space_drop(s, space, drop_non_global, 0);
+                space_drop_local(s, space);
             break;
         case 2: /* everything */
-            space_drop(s, space, drop_any, 0);
+            space_drop_all(s, space);
             break;
         case 3: /* everything, but global pages */
-            space_drop(s, space, drop_non_global, 0);
+            space_drop_local(s, space);
             break;
         }
     }
@@ -183,18 +219,27 @@ static unsigned space_of(struct tlb_set *s, uint16_t pcid)
     }
     struct tlb_space *space = &s->space[oldest];
     if (space->in_use)
-        space_drop(s, space, drop_any, 0);
+        space_drop_all(s, space);
     space->in_use = true;
     space->pcid = pcid;
     return oldest;
+}
+
+static bool supervisor_code_is_local(const struct tlb_space *space)
+{
+    return space->view[TLB_SUPER].exec_local || space->view[TLB_SUPER_AC].exec_local;
 }
 
 void cpu_tlb_switch(struct cpu *cpu)
 {
     struct tlb_set *s = cpu->tlbs;
     uint16_t pcid = current_pcid(cpu);
-    if (s->space[s->current].pcid != pcid || !s->space[s->current].in_use)
+    if (s->space[s->current].pcid != pcid || !s->space[s->current].in_use) {
+        bool local = supervisor_code_is_local(&s->space[s->current]);
         s->current = space_of(s, pcid);
+        if (local || supervisor_code_is_local(&s->space[s->current]))
+            s->super_id = s->next_id++;
+    }
     s->space[s->current].last_used = ++s->turn;
     bool align = cpu->cpl == 3 && cpu->rflags & FLAG_AC && cpu->cr0 & CR0_AM;
     cpu->tlb = align          ? &s->none

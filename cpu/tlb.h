@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 #define TLB_SLOW UINT64_C(0x1000)  /* XORed into a tag: the translation is valid but each access asks */
 #define TLB_EMPTY UINT64_C(0x2000) /* XORed into the slot's own page 0 address: no translation */
@@ -38,8 +38,11 @@ struct tlb {
     struct tlb_entry e[TLB_SIZE];
     uint64_t info[TLB_SIZE];
     uint64_t used[TLB_SIZE / 64]; /* bit per entry: flush cost follows entries in use */
-    uint64_t id;                  /* new at each invalidation: what was derived from code addresses before is stale */
-    bool has_large;               /* some entry is TLB_LARGE or TLB_HUGE */
+    uint64_t id;                  /* new when a page that code came from may be gone: what was derived from its address is stale */
+    /* By half of the address space, a bit per index: a page of this index was let execute, maybe not the one that is there now. */
+    uint64_t exec[2][TLB_SIZE / 64];
+    bool exec_local;              /* one that is not global was */
+    uint64_t large[2];            /* TLB_LARGE and TLB_HUGE in the lower and the upper half of the addresses: tlb_large_bit() */
 };
 
 /* One address space, by PCID. */
@@ -50,12 +53,13 @@ struct tlb_space {
     struct tlb view[3]; /* by enum tlb_view */
 };
 
-#define TLB_SPACES 4
+#define TLB_SPACES 8 /* Linux takes turns with 6 PCIDs on each processor */
 struct tlb_set {
     struct tlb_space space[TLB_SPACES];
     struct tlb none;     /* always empty: in force while alignment checks are on, so that every access asks */
     unsigned current;    /* index of the space of CR3 */
     uint64_t turn, next_id;
+    uint64_t super_id;   /* like the id of a TLB, for all supervisors' views together: code in global pages is the same in all */
 };
 
 struct cpu;
@@ -81,6 +85,11 @@ void tlb_protect_host_page(struct cpu *cpu, const uint8_t *host);
 static inline unsigned tlb_index(uint64_t addr)
 {
     return (addr >> 12) & (TLB_SIZE - 1);
+}
+/* Where struct tlb.large notes that large pages lie around an address: 4 MiB share a bit, 1 GiB pages take all. */
+static inline unsigned tlb_large_bit(uint64_t addr)
+{
+    return addr >> 22 & 63;
 }
 
 #endif

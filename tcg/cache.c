@@ -369,7 +369,7 @@ static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, con
 
 static struct jump_entry *jump_slot(struct cpu *cpu, uint64_t pc)
 {
-    return &cpu->jumps[(uint32_t)((uint32_t)pc * JUMP_HASH) >> (32 - JUMP_BITS)];
+    return &cpu->jumps[(uint32_t)((uint32_t)pc * JUMP_HASH) >> (32 - JUMP_BITS) ^ cpu->jump_salt];
 }
 
 /* Does all that the unit was made from lie within the code segment? */
@@ -397,6 +397,12 @@ static struct unit *find_unit(struct jit *j, struct cpu *cpu, uint32_t key, bool
     return u && within_segment(cpu, u, pc & ~PAGE_MASK) ? u : NULL;
 }
 
+const void *jit_peek(struct cpu *cpu)
+{
+    const struct jump_entry *e = jump_slot(cpu, cpu->rip);
+    return e->pc == cpu->rip && e->context == cpu->jump_context ? e->code : NULL;
+}
+
 const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
 {
     struct jump_entry *e = jump_slot(cpu, cpu->rip);
@@ -404,8 +410,9 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
         cpu->stale_jump = false;
         e->context = 0;
     }
-    if (G_LIKELY(e->pc == cpu->rip && e->context == cpu->jump_context))
-        return e->code;
+    const void *code = jit_peek(cpu);
+    if (G_LIKELY(code))
+        return code;
     struct unit *u = find_unit(j, cpu, jit_key(cpu), may_translate);
     if (!u)
         return NULL;

@@ -38,6 +38,8 @@ uint32_t jit_key(const struct cpu *cpu)
         key |= KEY_XM;
     if (~cpu->fpu.cw & FPU_EXCEPTIONS)
         key |= KEY_MF;
+    if (cpu->cr4 & CR4_SMAP && !cpu->watcher)
+        key |= KEY_SMAP; /* who watches accesses has a view of memory of their own */
     if (cpu->code_size == 3)
         return key;
     if (is_flat(cpu, SEG_DS) && is_flat(cpu, SEG_ES) && is_flat(cpu, SEG_SS))
@@ -47,21 +49,24 @@ uint32_t jit_key(const struct cpu *cpu)
     return key;
 }
 
+/* A supervisor's code is found in whatever address space it was found before. */
 static uint64_t context(const struct cpu *cpu)
 {
-    return cpu->tlb_exec->id << 20 | jit_key(cpu);
+    uint64_t id = cpu->cpl == 3 ? cpu->tlb_exec->id : cpu->tlbs->super_id;
+    return id << 24 | jit_key(cpu);
 }
 
 void jit_update_context(struct cpu *cpu)
 {
     cpu->jump_context = context(cpu);
+    cpu->jump_salt = cpu->cpl == 3 ? cpu->tlbs->current * (JUMP_ENTRIES / TLB_SPACES) : 0;
 }
 
 /* --- Handlers ----------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * Does anything keep generated code from going on? The shadow of STI or MOV SS needs nothing here if no event is due and the
- * next instruction is in the unit: there is no poll before it.
+ * Does anything keep generated code from going on behind *i? The shadow of STI or MOV SS needs nothing here if no event is due,
+ * since there is no poll before the next instruction: where there might be one, *i says so.
  */
 static bool must_leave(struct cpu *cpu, const struct insn *i)
 {
@@ -72,32 +77,49 @@ static bool must_leave(struct cpu *cpu, const struct insn *i)
     uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
     if (G_LIKELY(!events))
         return false;
-    if (cpu_due_events(cpu))
-        return true;
-    if (events & CPU_EVENT_SHADOW && i->flags & INSN_LAST)
+    if (cpu_due_events(cpu) || (events & CPU_EVENT_SHADOW && i->flags & INSN_POLL_NEXT))
         return true;
     if (events & CPU_EVENT_SHADOW) {
         cpu_event_clear(cpu, CPU_EVENT_SHADOW);
         cpu->shadow_mov_ss = false;
+        __atomic_store_n(&cpu->poll, 0, __ATOMIC_SEQ_CST); /* the shadow had set it */
+        if (__atomic_load_n(&cpu->events, __ATOMIC_SEQ_CST))
+            __atomic_store_n(&cpu->poll, 1, __ATOMIC_SEQ_CST);
     }
     return false;
 }
 
-bool jit_call_handler(struct cpu *cpu, const struct insn *i)
+/* Where generated code can go on at once after a handler has gone elsewhere, without a look at anything else. */
+static const void *next_code(struct cpu *cpu)
 {
+    if (cpu_due_events(cpu) || cpu->activity != CPU_RUNNING ||
+        __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & (CPU_EVENT_STEP | CPU_EVENT_SHADOW))
+        return JIT_LEAVE;
+    jit_update_context(cpu);
+    const void *code = jit_peek(cpu);
+    return code ? code : JIT_LEAVE;
+}
+
+const void *jit_call_handler(struct cpu *cpu, const struct insn *i)
+{
+    const void *next = NULL;
     jit_flags_from_code(cpu);
+    cpu->handler_calls[i->row]++;
     uint64_t epoch = jit_epoch(cpu->jit);
     cpu->insn = i;
     cpu->stop_at = NULL;
     i->fn(cpu, i);
-    bool leave = !cpu->insn; /* the handler has set RIP */
-    if (!leave && (must_leave(cpu, i) || jit_epoch(cpu->jit) != epoch)) {
+    if (!cpu->insn) { /* the handler has set RIP */
+        next = next_code(cpu);
+    } else if (must_leave(cpu, i) || jit_epoch(cpu->jit) != epoch) {
         cpu->rip = insn_next_rip(cpu, i);
-        leave = true;
+        cpu->insn = NULL;
+        next = next_code(cpu);
     }
     cpu->insn = NULL;
+    cpu->left_for_handler += next == JIT_LEAVE;
     flags_to_code(cpu);
-    return leave;
+    return next;
 }
 
 void jit_interpret(struct cpu *cpu, const struct insn *i)
@@ -118,6 +140,8 @@ void jit_run(struct jit *j, struct cpu *cpu, const void *code)
     jit_backend_run(j, cpu, code);
     jit_flags_from_code(cpu);
     struct link *l = cpu->jit_link;
+    cpu->code_entries++;
+    cpu->left_for_link += l != NULL;
     if (l)
         cpu->rip += l->target;
     cpu->rip &= cpu_ip_mask(cpu);

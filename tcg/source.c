@@ -156,7 +156,7 @@ static void flags_of(const struct source *s, const struct guest_insn *g, uint16_
         *reads = row->flags_read & FLAGS_ARITH;
         return; /* ways out are added by their successors */
     }
-    if (!g->native || row->end != END_NONE)
+    if (!g->native || row->end == END_JUMP || row->end == END_INDIRECT)
         return;
     *reads = row->flags_read & FLAGS_ARITH;
     *writes = row->flags_written & FLAGS_ARITH;

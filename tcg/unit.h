@@ -15,6 +15,7 @@
 #define KEY_XM (1u << 17)         /* some SIMD floating-point exception is unmasked: handlers do the arithmetic */
 #define KEY_ALIGNED (1u << 18)    /* CS base is page aligned */
 #define KEY_MF (1u << 19)         /* some x87 exception is unmasked: handlers do all of x87 and MMX */
+#define KEY_SMAP (1u << 20)       /* CR4.SMAP: RFLAGS.AC chooses a view of memory */
 #define KEY_INSNS_SHIFT 24        /* above: translate so many instructions in a row, nothing behind them; 0: all (lockstep) */
 
 struct backend;
@@ -119,11 +120,17 @@ void jit_backend_run(struct jit *j, struct cpu *cpu, const void *code);
 void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l);
 /* cpu->arith goes to cpu->rflags. */
 void jit_flags_from_code(struct cpu *cpu);
-/* Calls the handler of an instruction. True: generated code is to be left. */
-bool jit_call_handler(struct cpu *cpu, const struct insn *i);
-/* Own bits in insn.flags. Behind this one nothing of its unit comes. */
-#define INSN_LAST (1u << 14)
-/* Its handler sees the x87 state; others leave it in the host's registers. */
+/*
+ * Calls the handler of an instruction. NULL: generated code goes on behind it; JIT_LEAVE: it is to be left; else it goes on
+ * at that code, cpu->rip being there.
+ */
+const void *jit_call_handler(struct cpu *cpu, const struct insn *i);
+#define JIT_LEAVE ((const void *)1)
+/* Own bit in insn.flags of those that cast an interrupt shadow: the next instruction may be one before which code polls. */
+#define INSN_POLL_NEXT (1u << 14)
+/* What the jump cache has for cpu->rip in the present context, or NULL. */
+const void *jit_peek(struct cpu *cpu);
+/* Own bit in insn.flags of those whose handlers see the x87 state; others leave it in the host's registers. */
 #define INSN_SEES_X87 (1u << 15)
 /* A handler: interprets whatever the instruction is by now, and leaves. */
 void jit_interpret(struct cpu *cpu, const struct insn *i);

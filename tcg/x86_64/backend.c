@@ -43,6 +43,13 @@ static bool has_memory(const struct source *s, const struct insn *i)
     return s->key & KEY_FLAT_DATA && (i->seg == SEG_DS || i->seg == SEG_ES || i->seg == SEG_SS);
 }
 
+/* May the code of the next instruction begin with a poll? */
+bool gen_polls_next(const struct source *s, const struct guest_insn *at)
+{
+    int next = at->i.end < PAGE_SIZE ? s->at[at->i.end] : -1;
+    return next < 0 || s->insns[next].loop || s->insns[next].off == s->start;
+}
+
 static bool writes_high_byte(const struct insn *i)
 {
     if (i->osize != 0)
@@ -58,8 +65,6 @@ static bool writes_high_byte(const struct insn *i)
 static bool has_stack(const struct source *s, const struct insn *i)
 {
     const struct op *op = insn_row(i)->op;
-    if (op == &op_pop && i->rm == R_RSP)
-        return false;
     if (s->cpu->code_size == 3)
         return i->osize == 3;
     return s->cpu->code_size == 2 && s->cpu->stack_size == 2 && s->key & KEY_FLAT_DATA && i->osize == 2 &&
@@ -117,7 +122,11 @@ bool backend_has(const struct source *s, const struct insn *i)
         return false;
     if (row->op == &op_lea && i->disp != (int32_t)i->disp)
         return false;
-    if (t->needs & GEN_NO_HIGH_DST && writes_high_byte(i))
+    if (t->needs & GEN_NO_HIGH_DST && writes_high_byte(i) && !(t->needs & GEN_HIGH_BY_ROTATION && s->backend->has_bmi2))
+        return false;
+    if ((t->needs & GEN_SMAP && !(s->key & KEY_SMAP)) || (t->needs & GEN_CODE64 && s->cpu->code_size != 3))
+        return false;
+    if (t->needs & GEN_CPL0 && !(s->key & MODE_CPL0 && s->key & MODE_PROT))
         return false;
     if (t->needs & GEN_64 && i->osize < 2)
         return false;
@@ -260,11 +269,6 @@ static void emit_all(struct gen *g)
     }
 }
 
-static bool is_last(const struct source *s, const struct insn *i)
-{
-    return i->end >= PAGE_SIZE || s->at[i->end] < 0;
-}
-
 void backend_translate(struct backend *b, const struct source *s, struct unit *u, struct code_area *area)
 {
     struct gen *g = b->gen;
@@ -275,7 +279,7 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     for (unsigned k = 0; k < s->count; k++) {
         u->insns[k] = s->insns[k].i;
         u->insns[k].flags |= sees_x87(&s->insns[k].i) ? INSN_SEES_X87 : 0;
-        u->insns[k].flags |= is_last(s, &s->insns[k].i) ? INSN_LAST : 0;
+        u->insns[k].flags |= gen_polls_next(s, &s->insns[k]) ? INSN_POLL_NEXT : 0;
     }
     emit_all(g);
     bind_forward(g);
@@ -331,6 +335,7 @@ struct backend *backend_new(struct code_area *area)
     gen_templates_integer(b->templates);
     gen_templates_flow(b->templates);
     gen_templates_vector(b->templates);
+    gen_templates_system(b->templates);
     gen_templates_x87(b->templates);
     for (unsigned k = 0; k < insn_row_count; k++)
         if (!host_has(insn_rows[k].feature) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx) ||

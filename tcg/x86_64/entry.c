@@ -213,8 +213,8 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
     emit_mov_imm(e, H_RAX, function);
     struct enc call = { .opcode = 0xff };
     emit_reg(e, &call, 2, H_RAX);
-    emit_op_reg(e, 0x85, 0, H_RAX, H_RAX);
-    struct fixup leave = emit_jcc(e, CC_NZ);
+    emit_op_reg(e, 0x85, 3, H_RAX, H_RAX);
+    struct fixup other = emit_jcc(e, CC_NZ);
     emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
     load_registers(e);
     if (loaded & LOADED_VECTORS)
@@ -223,6 +223,15 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
         load_x87_if_saved(b, e);
     load_flags(e);
     emit_ret(e);
+    emit_bind(e, other);
+    emit_alu_imm(e, ALU_CMP, 3, H_RAX, 1); /* JIT_LEAVE */
+    struct fixup leave = emit_jcc(e, CC_Z);
+    emit_load(e, 3, H_RSP, STATE(host_stack)); /* what would return there may not be fit for the mode that is now */
+    emit_mov(e, H_RCX, H_RAX);
+    load_registers(e);
+    emit_load(e, 3, H_RAX, STATE(rip));
+    struct enc jmp = { .opcode = 0xff };
+    emit_reg(e, &jmp, 4, H_RCX);
     emit_bind(e, leave);
     emit_exit(b, e);
     return at;

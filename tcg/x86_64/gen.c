@@ -132,6 +132,44 @@ void gen_dst_end(struct gen *g, unsigned guest, unsigned host)
         emit_store(&g->e, 3, host, gen_reg_mem(guest));
 }
 
+static void rotate(struct gen *g, unsigned host, unsigned count)
+{
+    struct enc rorx = { .opcode = 0xf0, .map = EMAP_0F3A, .prefix = 0xf2, .vex = true, .w = true, .imm = count, .imm_size = 1 };
+    emit_reg(&g->e, &rorx, host, host);
+}
+
+static bool is_high(unsigned guest, unsigned size)
+{
+    return size == 0 && guest & R_HIGH_BYTE;
+}
+
+unsigned gen_dst_any(struct gen *g, unsigned guest, unsigned size, unsigned scratch)
+{
+    if (!is_high(guest, size))
+        return gen_dst(g, guest, scratch, true);
+    unsigned host = (unsigned)gen_host[guest & 3];
+    rotate(g, host, 8);
+    return host;
+}
+
+void gen_dst_any_end(struct gen *g, unsigned guest, unsigned size, unsigned host)
+{
+    if (is_high(guest, size))
+        rotate(g, host, 56);
+    else
+        gen_dst_end(g, guest, host);
+}
+
+unsigned gen_src_beside(struct gen *g, unsigned guest, unsigned dst, unsigned size, unsigned scratch)
+{
+    unsigned host = gen_src(g, guest, size, scratch);
+    if (is_high(dst, size) && host == (unsigned)gen_host[dst & 3]) {
+        emit_op_reg(&g->e, 0x8b, 2, scratch, host);
+        return scratch;
+    }
+    return host;
+}
+
 /* --- Memory ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Base or index into a host register that LEA can use: pinned, or loaded into `scratch`. */

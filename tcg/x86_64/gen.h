@@ -109,12 +109,18 @@ struct gen {
 #define GEN_MEM 16u    /* memory operand only */
 #define GEN_64 32u     /* operand size of 32 or 64 bits only */
 #define GEN_NO_HIGH_DST 64u /* the destination must not be AH..BH */
+#define GEN_HIGH_BY_ROTATION 2048u /* but it may where gen_dst_any() can reach them */
+#define GEN_CPL0 256u  /* protected mode at CPL 0 */
+#define GEN_SMAP 512u  /* CR4.SMAP */
+#define GEN_CODE64 1024u /* 64-bit mode */
 #define GEN_X87 128u   /* x87 or MMX registers */
 
 /* Fills the table of templates for the rows of one family. */
 void gen_templates_integer(struct gen_template *t);
 void gen_templates_flow(struct gen_template *t);
 void gen_templates_vector(struct gen_template *t);
+void gen_templates_system(struct gen_template *t);
+bool gen_polls_next(const struct source *s, const struct guest_insn *at);
 void gen_templates_x87(struct gen_template *t);
 
 /* --- State (gen.c) ------------------------------------------------------------------------------------------------------- */
@@ -168,6 +174,14 @@ unsigned gen_src(struct gen *g, unsigned guest, unsigned size, unsigned scratch)
 /* Host register to be changed: with its old value if `load`; then gen_dst_end with the same arguments. */
 unsigned gen_dst(struct gen *g, unsigned guest, unsigned scratch, bool load);
 void gen_dst_end(struct gen *g, unsigned guest, unsigned host);
+/*
+ * The same for an operand of any size. AH..BH come to the low byte by a rotation, which keeps flags: what else the instruction
+ * reads must be in registers of its own before (gen_src_beside).
+ */
+unsigned gen_dst_any(struct gen *g, unsigned guest, unsigned size, unsigned scratch);
+void gen_dst_any_end(struct gen *g, unsigned guest, unsigned size, unsigned host);
+/* As gen_src, but in `scratch` if it is part of the register that `dst` will rotate. */
+unsigned gen_src_beside(struct gen *g, unsigned guest, unsigned dst, unsigned size, unsigned scratch);
 /* Offset of the memory operand, as LEA gives it, into R9; RCX is used. */
 void gen_address(struct gen *g, const struct insn *i);
 /*

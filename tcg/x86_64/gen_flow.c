@@ -22,6 +22,7 @@ void gen_probe(struct emit *e, struct fixup miss[2])
     struct enc imul = { .opcode = 0x69, .imm_size = 4, .imm = (int32_t)JUMP_HASH };
     emit_reg(e, &imul, H_RCX, H_RAX);
     emit_shift_imm(e, 5, 2, H_RCX, 32 - JUMP_BITS);
+    emit_op_mem(e, 0x33, 2, H_RCX, STATE(jump_salt));
     emit_shift_imm(e, 4, 2, H_RCX, 5);
     emit_load(e, 3, H_R9, STATE(jump_context));
     emit_op_mem(e, 0x3b, 3, H_RAX, jump_field(offsetof(struct jump_entry, pc)));
@@ -37,6 +38,7 @@ static void probe_or_handler(struct gen *g)
     struct enc imul = { .opcode = 0x69, .imm_size = 4, .imm = (int32_t)JUMP_HASH };
     emit_reg(e, &imul, H_RCX, H_RAX);
     emit_shift_imm(e, 5, 2, H_RCX, 32 - JUMP_BITS);
+    emit_op_mem(e, 0x33, 2, H_RCX, STATE(jump_salt));
     emit_shift_imm(e, 4, 2, H_RCX, 5);
     emit_load(e, 3, H_R9, STATE(jump_context));
     emit_op_mem(e, 0x3b, 3, H_RAX, jump_field(offsetof(struct jump_entry, pc)));
@@ -361,7 +363,8 @@ static void gen_pop(struct gen *g, const struct insn *i, unsigned arg)
     unsigned d = gen_dst(g, i->rm, H_RAX, false);
     emit_load(&g->e, i->osize, d, m);
     gen_dst_end(g, i->rm, d);
-    move_sp(g, bytes);
+    if (i->rm != R_RSP)
+        move_sp(g, bytes);
 }
 
 static void gen_leave(struct gen *g, const struct insn *i, unsigned arg)
@@ -456,7 +459,8 @@ void gen_cold_code(struct gen *g)
 struct entry {
     const struct op *op;
     gen_fn *fn;
-    uint8_t arg, needs;
+    uint8_t arg;
+    uint16_t needs;
 };
 
 #define JCC(cc, code) { &op_j##cc, gen_jcc, code, 0 }

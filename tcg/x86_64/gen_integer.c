@@ -27,14 +27,15 @@ static void emit_sized_mem(struct gen *g, unsigned opcode, const struct insn *i,
 /* `dst op= src`, both guest registers. */
 static void alu_regs(struct gen *g, unsigned opcode, unsigned dst, unsigned src, unsigned size, bool writes)
 {
-    unsigned s = gen_src(g, src, size, H_RCX);
     if (!writes) {
+        unsigned s = gen_src(g, src, size, H_RCX);
         emit_op_reg(&g->e, opcode, size, s, gen_src(g, dst, size, H_RAX));
         return;
     }
-    unsigned d = gen_dst(g, dst, H_RAX, true);
+    unsigned s = gen_src_beside(g, src, dst, size, H_RCX);
+    unsigned d = gen_dst_any(g, dst, size, H_RAX);
     emit_op_reg(&g->e, opcode, size, s, d);
-    gen_dst_end(g, dst, d);
+    gen_dst_any_end(g, dst, size, d);
 }
 
 static void gen_alu_store(struct gen *g, const struct insn *i, unsigned alu)
@@ -50,6 +51,12 @@ static void gen_alu_store(struct gen *g, const struct insn *i, unsigned alu)
     gen_flags_written(g);
 }
 
+/* The address of an operand in registers that no destination AH..BH is part of. */
+static struct hmem gen_beside_mem(struct gen *g, struct hmem m)
+{
+    return m.base == H_R9 ? m : gen_mem_r9(g, m);
+}
+
 static void gen_alu_load(struct gen *g, const struct insn *i, unsigned alu)
 {
     if (i->flags & INSN_MEM) {
@@ -58,9 +65,11 @@ static void gen_alu_load(struct gen *g, const struct insn *i, unsigned alu)
         if (alu == ALU_CMP) {
             emit_op_mem(&g->e, alu * 8 + 3, i->osize, gen_src(g, i->reg, i->osize, H_RAX), m);
         } else {
-            unsigned d = gen_dst(g, i->reg, H_RAX, true);
+            if (i->osize == 0)
+                m = gen_beside_mem(g, m);
+            unsigned d = gen_dst_any(g, i->reg, i->osize, H_RAX);
             emit_op_mem(&g->e, alu * 8 + 3, i->osize, d, m);
-            gen_dst_end(g, i->reg, d);
+            gen_dst_any_end(g, i->reg, i->osize, d);
         }
     } else {
         gen_flags_keep(g, FLAGS_ARITH, reads_flags(alu));
@@ -81,9 +90,9 @@ static void gen_alu_imm(struct gen *g, const struct insn *i, unsigned alu)
         if (alu == ALU_CMP) {
             emit_alu_imm(&g->e, alu, i->osize, gen_src(g, i->rm, i->osize, H_RAX), imm);
         } else {
-            unsigned d = gen_dst(g, i->rm, H_RAX, true);
+            unsigned d = gen_dst_any(g, i->rm, i->osize, H_RAX);
             emit_alu_imm(&g->e, alu, i->osize, d, imm);
-            gen_dst_end(g, i->rm, d);
+            gen_dst_any_end(g, i->rm, i->osize, d);
         }
     }
     gen_flags_written(g);
@@ -135,15 +144,23 @@ static void gen_unary(struct gen *g, const struct insn *i, unsigned arg)
     } else {
         if (arg != UNARY_NOT)
             gen_flags_keep(g, form[arg].written, 0);
-        unsigned d = gen_dst(g, i->rm, H_RCX, true);
+        unsigned d = gen_dst_any(g, i->rm, i->osize, H_RCX);
         emit_reg(&g->e, &c, form[arg].digit, d);
-        gen_dst_end(g, i->rm, d);
+        gen_dst_any_end(g, i->rm, i->osize, d);
     }
     if (arg != UNARY_NOT)
         gen_flags_written(g);
 }
 
 /* --- Moves ------------------------------------------------------------------------------------------------------------------- */
+
+static void mov_regs(struct gen *g, unsigned dst, unsigned src, unsigned size)
+{
+    unsigned s = gen_src_beside(g, src, dst, size, H_RAX);
+    unsigned d = size < 2 ? gen_dst_any(g, dst, size, H_RCX) : gen_dst(g, dst, H_RCX, false);
+    emit_op_reg(&g->e, 0x89, size, s, d);
+    gen_dst_any_end(g, dst, size, d);
+}
 
 static void gen_mov_store(struct gen *g, const struct insn *i, unsigned arg)
 {
@@ -152,25 +169,26 @@ static void gen_mov_store(struct gen *g, const struct insn *i, unsigned arg)
         emit_store(&g->e, i->osize, gen_src(g, i->reg, i->osize, H_RAX), m);
         return;
     }
-    unsigned s = gen_src(g, i->reg, i->osize, H_RAX);
-    unsigned d = gen_dst(g, i->rm, H_RCX, i->osize < 2);
-    emit_op_reg(&g->e, 0x89, i->osize, s, d);
-    gen_dst_end(g, i->rm, d);
+    mov_regs(g, i->rm, i->reg, i->osize);
 }
 
 static void gen_mov_load(struct gen *g, const struct insn *i, unsigned arg)
 {
     if (i->flags & INSN_MEM) {
         struct hmem m = gen_rm_mem(g, i, false);
+        if (i->osize == 0) { /* perhaps to AH..BH */
+            emit_extend_mem(&g->e, false, 0, 2, H_RAX, m);
+            unsigned d = gen_dst_any(g, i->reg, 0, H_RCX);
+            emit_op_reg(&g->e, 0x89, 0, H_RAX, d);
+            gen_dst_any_end(g, i->reg, 0, d);
+            return;
+        }
         unsigned d = gen_dst(g, i->reg, H_RAX, i->osize < 2);
         emit_load(&g->e, i->osize, d, m);
         gen_dst_end(g, i->reg, d);
         return;
     }
-    unsigned s = gen_src(g, i->rm, i->osize, H_RAX);
-    unsigned d = gen_dst(g, i->reg, H_RCX, i->osize < 2);
-    emit_op_reg(&g->e, 0x89, i->osize, s, d);
-    gen_dst_end(g, i->reg, d);
+    mov_regs(g, i->reg, i->rm, i->osize);
 }
 
 static void gen_mov_imm(struct gen *g, const struct insn *i, unsigned arg)
@@ -182,12 +200,12 @@ static void gen_mov_imm(struct gen *g, const struct insn *i, unsigned arg)
         emit_mem(&g->e, &c, 0, gen_rm_mem(g, i, true));
         return;
     }
-    unsigned d = gen_dst(g, i->rm, H_RAX, i->osize < 2);
+    unsigned d = i->osize < 2 ? gen_dst_any(g, i->rm, i->osize, H_RAX) : gen_dst(g, i->rm, H_RAX, false);
     if (i->osize >= 2)
         emit_mov_imm(&g->e, d, i->osize == 2 ? (uint32_t)i->imm : i->imm);
     else
         emit_reg(&g->e, &c, 0, d);
-    gen_dst_end(g, i->rm, d);
+    gen_dst_any_end(g, i->rm, i->osize, d);
 }
 
 enum { EXT_MOVZX8, EXT_MOVZX16, EXT_MOVSX8, EXT_MOVSX16, EXT_MOVSXD };
@@ -318,9 +336,9 @@ static void gen_shift_imm(struct gen *g, const struct insn *i, unsigned digit)
         emit_mem(&g->e, &c, digit, m);
     } else {
         shift_flags(g, digit, count == 0);
-        unsigned d = gen_dst(g, i->rm, H_RCX, true);
+        unsigned d = gen_dst_any(g, i->rm, i->osize, H_RCX);
         emit_reg(&g->e, &c, digit, d);
-        gen_dst_end(g, i->rm, d);
+        gen_dst_any_end(g, i->rm, i->osize, d);
     }
     gen_flags_written(g);
 }
@@ -500,9 +518,9 @@ static void gen_setcc(struct gen *g, const struct insn *i, unsigned cc)
         return;
     }
     gen_flags_load(g);
-    unsigned d = gen_dst(g, i->rm, H_RAX, true);
+    unsigned d = gen_dst_any(g, i->rm, 0, H_RAX);
     emit_reg(&g->e, &c, 0, d);
-    gen_dst_end(g, i->rm, d);
+    gen_dst_any_end(g, i->rm, 0, d);
 }
 
 static void gen_cmovcc(struct gen *g, const struct insn *i, unsigned cc)
@@ -658,17 +676,19 @@ static void gen_direction(struct gen *g, const struct insn *i, unsigned set)
 struct entry {
     const struct op *op;
     gen_fn *fn;
-    uint8_t arg, needs;
+    uint8_t arg;
+    uint16_t needs;
 };
 
+#define HIGH_DST (GEN_NO_HIGH_DST | GEN_HIGH_BY_ROTATION)
 #define ALU(name, n) \
-    { &op_##name##_store, gen_alu_store, n, GEN_NO_HIGH_DST }, { &op_##name##_load, gen_alu_load, n, GEN_NO_HIGH_DST }, \
-    { &op_##name##_imm, gen_alu_imm, n, GEN_NO_HIGH_DST }
+    { &op_##name##_store, gen_alu_store, n, HIGH_DST }, { &op_##name##_load, gen_alu_load, n, HIGH_DST }, \
+    { &op_##name##_imm, gen_alu_imm, n, HIGH_DST }
 #define SHIFT(name, digit) \
-    { &op_##name##_imm, gen_shift_imm, digit, GEN_NO_HIGH_DST }, { &op_##name##_1, gen_shift_imm, digit, GEN_NO_HIGH_DST }, \
+    { &op_##name##_imm, gen_shift_imm, digit, HIGH_DST }, { &op_##name##_1, gen_shift_imm, digit, HIGH_DST }, \
     { &op_##name##_cl, gen_shift_cl, digit, GEN_NO_HIGH_DST }
 #define COND(cc, code) \
-    { &op_set##cc, gen_setcc, code, GEN_NO_HIGH_DST }, { &op_cmov##cc, gen_cmovcc, code, 0 }
+    { &op_set##cc, gen_setcc, code, HIGH_DST }, { &op_cmov##cc, gen_cmovcc, code, 0 }
 #define BT(name, digit) \
     { &op_##name##_imm, gen_bt_imm, digit, 0 }, { &op_##name##_reg, gen_bt_reg, digit, GEN_REG }
 
@@ -680,14 +700,14 @@ static const struct entry table[] = {
     { &op_cmp_imm, gen_alu_imm, ALU_CMP, 0 },
     { &op_test_store, gen_test_store, 0, 0 },
     { &op_test_imm, gen_test_imm, 0, 0 },
-    { &op_inc, gen_unary, UNARY_INC, GEN_NO_HIGH_DST },
-    { &op_dec, gen_unary, UNARY_DEC, GEN_NO_HIGH_DST },
-    { &op_neg, gen_unary, UNARY_NEG, GEN_NO_HIGH_DST },
-    { &op_not, gen_unary, UNARY_NOT, GEN_NO_HIGH_DST },
-    { &op_mov_store, gen_mov_store, 0, GEN_NO_HIGH_DST },
-    { &op_mov_load, gen_mov_load, 0, GEN_NO_HIGH_DST },
-    { &op_mov_imm, gen_mov_imm, 0, GEN_NO_HIGH_DST },
-    { &op_mov_reg_imm, gen_mov_imm, 0, GEN_NO_HIGH_DST },
+    { &op_inc, gen_unary, UNARY_INC, HIGH_DST },
+    { &op_dec, gen_unary, UNARY_DEC, HIGH_DST },
+    { &op_neg, gen_unary, UNARY_NEG, HIGH_DST },
+    { &op_not, gen_unary, UNARY_NOT, HIGH_DST },
+    { &op_mov_store, gen_mov_store, 0, HIGH_DST },
+    { &op_mov_load, gen_mov_load, 0, HIGH_DST },
+    { &op_mov_imm, gen_mov_imm, 0, HIGH_DST },
+    { &op_mov_reg_imm, gen_mov_imm, 0, HIGH_DST },
     { &op_movzx8, gen_extend, EXT_MOVZX8, 0 },
     { &op_movzx16, gen_extend, EXT_MOVZX16, 0 },
     { &op_movsx8, gen_extend, EXT_MOVSX8, 0 },
