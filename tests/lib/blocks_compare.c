@@ -158,18 +158,28 @@ static uint64_t stack_address(const struct cpu *cpu, uint64_t offset)
     return cpu_in_64(cpu) ? at : (uint32_t)at;
 }
 
+/* Is this the first byte of a handler, and of which? */
+static bool handler_at(const struct blocks_machine *b, uint64_t linear, unsigned *vector)
+{
+    uint32_t at = blocks_translate(b->cpu, b->mem, linear);
+    *vector = at % BLOCKS_PAGE;
+    return at != UINT32_MAX && at / BLOCKS_PAGE == PAGE_HANDLERS && *vector <= 255;
+}
+
+static bool pushes_error(unsigned vector)
+{
+    return vector == EXC_DF || (vector >= EXC_TS && vector <= EXC_PF) || vector == EXC_AC;
+}
+
 /* The frame that led to the handler in which the processor has halted; false: it has not. */
 static bool find_frame(const struct blocks_machine *b, struct frame *f)
 {
     const struct cpu *cpu = b->cpu;
     uint64_t base = cpu_in_64(cpu) ? 0 : cpu->seg[SEG_CS].base;
-    uint32_t at = blocks_translate(cpu, b->mem, base + cpu->rip - 1);
 
-    if (at == UINT32_MAX || at / BLOCKS_PAGE != PAGE_HANDLERS || at % BLOCKS_PAGE > 255)
+    if (!handler_at(b, base + cpu->rip - 1, &f->vector))
         return false;
-    f->vector = at % BLOCKS_PAGE;
-    bool has_error = cpu->cr0 & CR0_PE &&
-                     (f->vector == EXC_DF || (f->vector >= EXC_TS && f->vector <= EXC_PF) || f->vector == EXC_AC);
+    bool has_error = cpu->cr0 & CR0_PE && pushes_error(f->vector);
     unsigned slot = cpu_in_64(cpu) ? 8 : cpu->cr0 & CR0_PE ? 4 : 2;
     f->rip = read_linear(b, stack_address(cpu, has_error * slot), slot);
     f->rsp = cpu_in_64(cpu) ? read_linear(b, stack_address(cpu, (has_error + 3) * slot), slot) : 0;
@@ -209,6 +219,10 @@ static uint32_t excuse_flags(const struct blocks_pair *p, const struct blocks_ca
     excuse_at(p, a.flags_at, open);
     if (a.vector == EXC_DF && cpu_in_64(p->reference->cpu)) /* what had been pushed of the first frame */
         excuse_at(p, blocks_translate(p->reference->cpu, p->reference->mem, (a.rsp & ~UINT64_C(15)) - 24), open);
+    unsigned first;
+    if (a.vector == EXC_DB && cpu_in_64(p->reference->cpu) && handler_at(p->reference, a.rip, &first))
+        /* a breakpoint on the stack, met by the first frame */
+        excuse_at(p, blocks_translate(p->reference->cpu, p->reference->mem, a.rsp + (pushes_error(first) + 2) * 8), open);
     return open;
 }
 
