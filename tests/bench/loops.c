@@ -30,26 +30,26 @@ GUEST_CODE(crc, GUEST_ENTER_LONG("crc")
     "3: mov %eax, %ebx\n and $1, %ebx\n neg %ebx\n and $0xedb88320, %ebx\n shr $1, %eax\n xor %ebx, %eax\n dec %edx\n jnz 3b\n"
     "dec %ecx\n jnz 2b\n" GUEST_EXIT("0") GUEST_GDT("crc"))
 
-static void bench(const char *name, const char *start, const char *end)
+/* `insns`: how many the loop executes; the interpreter has counted them, the JIT does not. */
+static void bench(const char *name, const char *start, const char *end, double insns)
 {
     struct guest *g = guest_new(16 << 20, 1, NULL);
     guest_load(g, 0x7c00, start, end);
     double t = clock() * 1e6 / CLOCKS_PER_SEC;
     int result = guest_run(g, 0x7c00, 120);
     t = clock() * 1e6 / CLOCKS_PER_SEC - t;
-    uint64_t insns = g->m->cpus[0]->insn_count;
     if (result)
         g_printerr("%s: failed (%d)\n", name, result);
-    printf("%-8s %8.1f million instructions a second (%.0f million in %.2f s)\n", name, (double)insns / t, insns / 1e6,
+    printf("%-8s %8.1f million instructions a second (%.0f million in %.2f s)\n", name, insns / t, insns / 1e6,
            t / 1e6);
     guest_free(g);
 }
 
 int main(void)
 {
-    bench("alu", alu_start, alu_end);
-    bench("memory", memory_start, memory_end);
-    bench("calls", calls_start, calls_end);
-    bench("crc", crc_start, crc_end);
+    bench("alu", alu_start, alu_end, 240e6);
+    bench("memory", memory_start, memory_end, 160e6);
+    bench("calls", calls_start, calls_end, 60e6);
+    bench("crc", crc_start, crc_end, 204e6);
     return 0;
 }
