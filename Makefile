@@ -17,10 +17,14 @@ endif
 
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help,$(GOALS)),)
+ifneq ($(filter-out clean help lint,$(GOALS)),)
 ifeq ($(wildcard build/config.mk),)
 $(error Run ./configure first (./configure --deps also installs what is missing))
 endif
 include build/config.mk
+else
+-include build/config.mk # lint configures by itself, and does what it can if that fails
+endif
 build/config.mk: configure
 	./configure $(CONFIGURE_ARGS)
 endif

@@ -200,10 +200,7 @@ static bool is_once_only(const struct op *op)
         &op_rdtscp, &op_rdpmc,  &op_rdrand,  &op_rdseed, &op_cpuid, &op_hlt,  &op_monitor,
         &op_mwait,  &op_vmcall, &op_vmmcall, &op_rdmsr,  &op_wrmsr, &op_rsm,
     };
-    for (unsigned k = 0; k < G_N_ELEMENTS(once); k++)
-        if (op == once[k])
-            return true;
-    return false;
+    return op_is_one_of(op, once, G_N_ELEMENTS(once));
 }
 
 static bool rotates_carry(const struct op *op)

@@ -10,4 +10,12 @@
 #include "cpu/insn.def"
 #undef INSN
 
+static inline bool op_is_one_of(const struct op *op, const struct op *const *list, unsigned count)
+{
+    for (unsigned k = 0; k < count; k++)
+        if (list[k] == op)
+            return true;
+    return false;
+}
+
 #endif

@@ -79,7 +79,7 @@ static void unlink_incoming(struct jit *j, struct unit *u)
     for (struct link *l = u->incoming, *next; l; l = next) {
         next = l->next;
         l->to = NULL;
-        backend_patch_link(l, l->stub, skew(j));
+        backend_patch_link(l, l->unlinked, skew(j));
     }
     u->incoming = NULL;
 }

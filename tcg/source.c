@@ -94,7 +94,7 @@ static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
 }
 
 /* Follows the code from `off` until it ends, or meets what is decoded already. */
-static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], struct walk_list *todo)
+static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], struct walk_list *ways)
 {
     unsigned straight = s->key >> KEY_INSNS_SHIFT, most = straight ? straight : UNIT_INSNS;
     while (off < PAGE_SIZE && s->at[off] < 0 && s->count < most) {
@@ -107,8 +107,8 @@ static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], stru
                 return; /* it overlaps with another reading of these bytes: that way is left for another unit */
         memset(taken + off, 1, end - off);
         s->at[off] = (int16_t)s->count++;
-        if (g->target >= 0 && !is_call(&g->i) && todo->count < G_N_ELEMENTS(todo->off))
-            todo->off[todo->count++] = (uint16_t)g->target;
+        if (g->target >= 0 && !is_call(&g->i) && ways->count < G_N_ELEMENTS(ways->off))
+            ways->off[ways->count++] = (uint16_t)g->target;
         if (!g->falls)
             return;
         off = g->i.end;
@@ -193,12 +193,12 @@ static bool liveness_pass(struct source *s)
 bool source_read(struct source *s)
 {
     uint8_t taken[4096] = { 0 };
-    struct walk_list todo = { .off = { s->start }, .count = 1 };
+    struct walk_list ways = { .off = { s->start }, .count = 1 };
     memset(s->at, 0xff, sizeof s->at);
     s->count = 0;
     read_after(s);
-    for (unsigned k = 0; k < todo.count; k++)
-        decode_run(s, todo.off[k], taken, &todo);
+    for (unsigned k = 0; k < ways.count; k++)
+        decode_run(s, ways.off[k], taken, &ways);
     if (s->at[s->start] < 0)
         return false;
     sort(s);

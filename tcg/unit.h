@@ -26,7 +26,7 @@ struct link {
     struct unit *from, *to;
     struct link *next;      /* in to->incoming */
     uint8_t *patch;         /* displacement of the jump, writable view */
-    const uint8_t *stub;    /* where it goes while there is no target */
+    const uint8_t *unlinked;/* where it goes while its target is not translated: out, to have it looked for */
     uint16_t target;        /* page offset */
     bool saved;             /* flags are in cpu->arith: goes to `entry_saved` */
 };

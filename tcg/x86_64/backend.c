@@ -96,10 +96,7 @@ static bool sees_x87(const struct insn *i)
 {
     static const struct op *const images[] = { &op_xsave, &op_xsaveopt, &op_xsavec, &op_xsaves, &op_xrstor, &op_xrstors };
     const struct insn_row *row = insn_row(i);
-    for (unsigned k = 0; k < G_N_ELEMENTS(images); k++)
-        if (row->op == images[k])
-            return true;
-    return row->attr & (ROW_FPU | ROW_MMX);
+    return row->attr & (ROW_FPU | ROW_MMX) || op_is_one_of(row->op, images, G_N_ELEMENTS(images));
 }
 
 static bool uses_arithmetic(const struct insn_row *row)
@@ -345,10 +342,6 @@ struct backend *backend_new(struct code_area *area)
     entry_emit(b, &e);
     area->at = e.at;
     return b;
-}
-
-static void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
-{
 }
 
 void backend_spoil(struct backend *b, unsigned row)

@@ -65,7 +65,7 @@ struct cold *gen_cold(struct gen *g, enum cold_kind kind)
     return c;
 }
 
-void gen_slow_if(struct gen *g, enum emit_cond cc)
+void gen_slow_from(struct gen *g, struct fixup from)
 {
     if (g->slow < 0) {
         struct cold *c = gen_cold(g, COLD_HANDLER);
@@ -74,7 +74,12 @@ void gen_slow_if(struct gen *g, enum emit_cond cc)
     }
     struct cold *c = &g->cold[g->slow];
     g_assert(c->from_count < G_N_ELEMENTS(c->from));
-    c->from[c->from_count++] = emit_jcc(&g->e, cc);
+    c->from[c->from_count++] = from;
+}
+
+void gen_slow_if(struct gen *g, enum emit_cond cc)
+{
+    gen_slow_from(g, emit_jcc(&g->e, cc));
 }
 
 static void load_state(struct gen *g, uint8_t bit, enum cold_kind kind)
@@ -268,4 +273,18 @@ struct hmem gen_mem_r9(struct gen *g, struct hmem m)
 {
     emit_lea(&g->e, 3, H_R9, m);
     return hmem_base(H_R9, 0);
+}
+
+/* --- Tables of templates ----------------------------------------------------------------------------------------------------- */
+
+void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
+{
+}
+
+void gen_templates_add(struct gen_template *t, const struct gen_entry *table, unsigned count)
+{
+    for (unsigned row = 0; row < insn_row_count; row++)
+        for (unsigned k = 0; k < count; k++)
+            if (insn_rows[row].op == table[k].op)
+                t[row] = (struct gen_template){ table[k].fn, table[k].arg, table[k].needs };
 }

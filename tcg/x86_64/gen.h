@@ -115,6 +115,17 @@ struct gen {
 #define GEN_CODE64 1024u /* 64-bit mode */
 #define GEN_X87 128u   /* x87 or MMX registers */
 
+/* The template of all rows of an operation. */
+struct gen_entry {
+    const struct op *op;
+    gen_fn *fn;
+    uint8_t arg;
+    uint16_t needs; /* GEN_* */
+};
+void gen_templates_add(struct gen_template *t, const struct gen_entry *table, unsigned count);
+/* Of instructions that need no code. */
+gen_fn gen_nothing;
+
 /* Fills the table of templates for the rows of one family. */
 void gen_templates_integer(struct gen_template *t);
 void gen_templates_flow(struct gen_template *t);
@@ -164,8 +175,9 @@ void gen_x87_note(struct gen *g, const struct guest_insn *at);
 uint64_t gen_x87_reach(struct cpu *cpu, const struct insn *i);
 
 struct cold *gen_cold(struct gen *g, enum cold_kind kind);
-/* A conditional jump to the handler of the instruction under way. */
+/* A conditional jump to the handler of the instruction under way, or one that has been emitted. */
 void gen_slow_if(struct gen *g, enum emit_cond cc);
+void gen_slow_from(struct gen *g, struct fixup from);
 
 /* --- Operands ---------------------------------------------------------------------------------------------------------------- */
 

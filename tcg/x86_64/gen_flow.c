@@ -34,17 +34,10 @@ void gen_probe(struct emit *e, struct fixup miss[2])
 /* As gen_probe; without a match the instruction's handler does it all, faults included. */
 static void probe_or_handler(struct gen *g)
 {
-    struct emit *e = &g->e;
-    struct enc imul = { .opcode = 0x69, .imm_size = 4, .imm = (int32_t)JUMP_HASH };
-    emit_reg(e, &imul, H_RCX, H_RAX);
-    emit_shift_imm(e, 5, 2, H_RCX, 32 - JUMP_BITS);
-    emit_op_mem(e, 0x33, 2, H_RCX, STATE(jump_salt));
-    emit_shift_imm(e, 4, 2, H_RCX, 5);
-    emit_load(e, 3, H_R9, STATE(jump_context));
-    emit_op_mem(e, 0x3b, 3, H_RAX, jump_field(offsetof(struct jump_entry, pc)));
-    gen_slow_if(g, CC_NZ);
-    emit_op_mem(e, 0x3b, 3, H_R9, jump_field(offsetof(struct jump_entry, context)));
-    gen_slow_if(g, CC_NZ);
+    struct fixup miss[2];
+    gen_probe(&g->e, miss);
+    gen_slow_from(g, miss[0]);
+    gen_slow_from(g, miss[1]);
 }
 
 static void emit_indirect(struct emit *e, unsigned digit, struct hmem m)
@@ -427,7 +420,7 @@ static void emit_cold(struct gen *g, struct cold *c)
         emit_jmp_to(e, c->kind == COLD_LEAVE ? g->b->leave : g->b->leave_flags);
         return;
     case COLD_LINK:
-        c->link->stub = emit_here(e);
+        c->link->unlinked = emit_here(e);
         if (c->link->saved) { /* the flags are in memory, and the host's mean nothing */
             g->flags_here = false;
             gen_flags_load(g);
@@ -456,16 +449,9 @@ void gen_cold_code(struct gen *g)
 
 /* --- The table ------------------------------------------------------------------------------------------------------------------------------- */
 
-struct entry {
-    const struct op *op;
-    gen_fn *fn;
-    uint8_t arg;
-    uint16_t needs;
-};
-
 #define JCC(cc, code) { &op_j##cc, gen_jcc, code, 0 }
 
-static const struct entry table[] = {
+static const struct gen_entry table[] = {
     JCC(o, 0), JCC(no, 1), JCC(b, 2), JCC(nb, 3), JCC(z, 4), JCC(nz, 5), JCC(be, 6), JCC(nbe, 7),
     JCC(s, 8), JCC(ns, 9), JCC(p, 10), JCC(np, 11), JCC(l, 12), JCC(nl, 13), JCC(le, 14), JCC(nle, 15),
     { &op_jmp_rel, gen_jmp_rel, 0, 0 },
@@ -484,8 +470,5 @@ static const struct entry table[] = {
 
 void gen_templates_flow(struct gen_template *t)
 {
-    for (unsigned row = 0; row < insn_row_count; row++)
-        for (unsigned k = 0; k < G_N_ELEMENTS(table); k++)
-            if (insn_rows[row].op == table[k].op)
-                t[row] = (struct gen_template){ table[k].fn, table[k].arg, table[k].needs };
+    gen_templates_add(t, table, G_N_ELEMENTS(table));
 }

@@ -652,10 +652,6 @@ static void gen_lahf(struct gen *g, const struct insn *i, unsigned arg)
     emit_load(&g->e, 3, GUEST_RAX, at);
 }
 
-static void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
-{
-}
-
 /* Fences (0F AE, arg) and PAUSE. */
 static void gen_fence(struct gen *g, const struct insn *i, unsigned modrm)
 {
@@ -673,13 +669,6 @@ static void gen_direction(struct gen *g, const struct insn *i, unsigned set)
 
 /* --- The table ---------------------------------------------------------------------------------------------------------------------------------- */
 
-struct entry {
-    const struct op *op;
-    gen_fn *fn;
-    uint8_t arg;
-    uint16_t needs;
-};
-
 #define HIGH_DST (GEN_NO_HIGH_DST | GEN_HIGH_BY_ROTATION)
 #define ALU(name, n) \
     { &op_##name##_store, gen_alu_store, n, HIGH_DST }, { &op_##name##_load, gen_alu_load, n, HIGH_DST }, \
@@ -692,7 +681,7 @@ struct entry {
 #define BT(name, digit) \
     { &op_##name##_imm, gen_bt_imm, digit, 0 }, { &op_##name##_reg, gen_bt_reg, digit, GEN_REG }
 
-static const struct entry table[] = {
+static const struct gen_entry table[] = {
     ALU(add, ALU_ADD), ALU(or, ALU_OR), ALU(adc, ALU_ADC), ALU(sbb, ALU_SBB), ALU(and, ALU_AND), ALU(sub, ALU_SUB),
     ALU(xor, ALU_XOR),
     { &op_cmp_store, gen_alu_store, ALU_CMP, 0 },
@@ -756,8 +745,5 @@ static const struct entry table[] = {
 
 void gen_templates_integer(struct gen_template *t)
 {
-    for (unsigned row = 0; row < insn_row_count; row++)
-        for (unsigned k = 0; k < G_N_ELEMENTS(table); k++)
-            if (insn_rows[row].op == table[k].op)
-                t[row] = (struct gen_template){ table[k].fn, table[k].arg, table[k].needs };
+    gen_templates_add(t, table, G_N_ELEMENTS(table));
 }

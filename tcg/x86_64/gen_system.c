@@ -90,12 +90,7 @@ static void gen_pushf(struct gen *g, const struct insn *i, unsigned arg)
 
 /* --- The table ------------------------------------------------------------------------------------------------------------- */
 
-static const struct {
-    const struct op *op;
-    gen_fn *fn;
-    uint8_t arg;
-    uint16_t needs;
-} table[] = {
+static const struct gen_entry table[] = {
     { &op_cli, gen_cli, 0, GEN_CPL0 },
     { &op_sti, gen_sti, 0, GEN_CPL0 },
     { &op_swapgs, gen_swapgs, 0, GEN_CPL0 },
@@ -107,8 +102,5 @@ static const struct {
 
 void gen_templates_system(struct gen_template *t)
 {
-    for (unsigned row = 0; row < insn_row_count; row++)
-        for (unsigned k = 0; k < G_N_ELEMENTS(table); k++)
-            if (insn_rows[row].op == table[k].op)
-                t[row] = (struct gen_template){ table[k].fn, table[k].arg, table[k].needs };
+    gen_templates_add(t, table, G_N_ELEMENTS(table));
 }

@@ -166,10 +166,7 @@ static bool is_special(const struct op *op)
         &op_vzeroall, &op_vzeroupper, &op_ldmxcsr, &op_stmxcsr,
         &op_emms, &op_maskmovq, &op_cvtps2pi, &op_cvttps2pi, &op_cvtpi2ps,
     };
-    for (unsigned k = 0; k < G_N_ELEMENTS(special); k++)
-        if (op == special[k])
-            return true;
-    return false;
+    return op_is_one_of(op, special, G_N_ELEMENTS(special));
 }
 
 static bool is_bmi(const struct op *op)
@@ -178,10 +175,7 @@ static bool is_bmi(const struct op *op)
         &op_andn, &op_bextr, &op_blsi, &op_blsmsk, &op_blsr, &op_bzhi, &op_mulx, &op_pdep, &op_pext, &op_rorx, &op_sarx,
         &op_shlx, &op_shrx,
     };
-    for (unsigned k = 0; k < G_N_ELEMENTS(bmi); k++)
-        if (op == bmi[k])
-            return true;
-    return false;
+    return op_is_one_of(op, bmi, G_N_ELEMENTS(bmi));
 }
 
 void gen_templates_vector(struct gen_template *t)

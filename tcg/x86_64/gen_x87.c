@@ -179,11 +179,6 @@ static void gen_fldcw(struct gen *g, const struct insn *i, unsigned arg)
     emit_mem(e, &fldcw, 5, STATE(fpu.cw));
 }
 
-/* FWAIT, with nothing pending */
-static void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
-{
-}
-
 /* --- Rows -------------------------------------------------------------------------------------------------------- */
 
 void gen_templates_x87(struct gen_template *t)

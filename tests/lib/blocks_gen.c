@@ -16,15 +16,8 @@
 
 /* --- Rows --------------------------------------------------------------------------------------------------------- */
 
-static bool is_one_of(const struct op *op, const struct op *const *list, unsigned n)
-{
-    for (unsigned k = 0; k < n; k++)
-        if (list[k] == op)
-            return true;
-    return false;
-}
 #define IS_ONE_OF(what, ...) \
-    is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, \
+    op_is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, \
               G_N_ELEMENTS(((const struct op *const[]){ __VA_ARGS__ })))
 
 /* Their results depend on the time, on chance or on the host; or they wait for something that does not come. */

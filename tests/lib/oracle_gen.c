@@ -384,15 +384,8 @@ static void aim(struct oracle_gen *g, struct oracle_case *c, struct oracle_encod
 
 /* --- States that make the instruction do something ---------------------------------------------------------------- */
 
-static bool is_one_of(const struct op *op, const struct op *const *list, unsigned n)
-{
-    for (unsigned k = 0; k < n; k++)
-        if (list[k] == op)
-            return true;
-    return false;
-}
 #define IS_ONE_OF(what, ...) \
-    is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, \
+    op_is_one_of(what, (const struct op *const[]){ __VA_ARGS__ }, \
               G_N_ELEMENTS(((const struct op *const[]){ __VA_ARGS__ })))
 
 static void shape_string(struct oracle_gen *g, struct oracle_case *c)

@@ -322,26 +322,6 @@ void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out)
 
 #include "tests/lib/oracle.h"
 
-/* The segments of the segmented modes, and DS, ES, GS loaded with theirs: 64-bit code does not care about these. */
-static bool load_descriptors(enum oracle_mode mode, GString *why)
-{
-    for (unsigned n = 0; n < ORACLE_SEGMENTS; n++) {
-        const struct oracle_segment *s = &oracle_segments[n];
-        struct user_desc d = { .entry_number = s->selector >> 3, .base_addr = s->base, .limit = s->limit,
-                               .seg_32bit = s->big, .contents = s->code ? 2 : s->expand_down ? 1 : 0,
-                               .read_exec_only = s->read_only };
-        if (syscall(SYS_modify_ldt, 1, &d, sizeof d) != 0) {
-            g_string_append(why, "this kernel has no modify_ldt()");
-            return false;
-        }
-    }
-    __asm__ volatile("mov %0, %%ds; mov %1, %%es; mov %2, %%gs" ::"r"(
-                         (unsigned)oracle_segment(mode, false, SEG_DS)->selector),
-                     "r"((unsigned)oracle_segment(mode, false, SEG_ES)->selector),
-                     "r"((unsigned)oracle_segment(mode, false, SEG_GS)->selector));
-    return true;
-}
-
 bool oracle_native_init(enum oracle_mode mode, GString *why)
 {
     g_string_append(why, "the host is not Linux on x86-64");
