@@ -101,8 +101,10 @@ static unsigned jit_rank(void)
 static bool jit_machine_init(struct machine *m, const char *options, GError **err)
 {
     struct jit_engine *e = g_new0(struct jit_engine, 1);
-    if (parse_options(e, options, err))
+    if (parse_options(e, options, err)) {
+        e->options.perfmap = m->perfmap;
         e->jit = jit_new(m, &e->options, err);
+    }
     if (!e->jit) {
         g_free(e);
         return false;

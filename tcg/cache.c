@@ -1,7 +1,7 @@
 /*
  * Translated code: memory, lookup, links, invalidation, eviction.
  *
- * Code memory is one memfd mapped twice, for writing and for execution. It is filled slice by slice; a slice that is due to be
+ * Code memory is mapped twice, for writing and for execution. It is filled slice by slice; a slice that is due to be
  * filled again loses its units first, while all vCPUs are outside. Units are found by host address and key in a hash under
  * jit->lock; generated code asks its vCPU's jump cache, which needs none.
  *
@@ -46,6 +46,7 @@ struct jit {
     uint64_t epoch;           /* counts evictions; atomic */
     struct source source;
     struct jit_stats stats;
+    struct perfmap *perfmap;  /* or NULL */
 };
 
 /* --- Links -------------------------------------------------------------------------------------------------------------------- */
@@ -318,6 +319,21 @@ static void count(struct jit *j, const struct unit *u, int64_t started)
     j->stats.translate_ns += (uint64_t)(now.tv_sec * INT64_C(1000000000) + now.tv_nsec - started);
 }
 
+/* The linear address of the code at CS:RIP. */
+static uint64_t code_address(const struct cpu *cpu)
+{
+    return cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+
+/* After where it was found, which may not be the only place. */
+static void name_unit(struct jit *j, const struct cpu *cpu, const struct unit *u)
+{
+    g_autofree char *ring = u->key & MODE_PROT ? g_strdup_printf("cpl%u", cpu->cpl)
+                                               : g_strdup(u->key & MODE_V86 ? "v86" : "real");
+    g_autofree char *name = g_strdup_printf("guest-%#" PRIx64 "-%u-%s", code_address(cpu), 8u << cpu->code_size, ring);
+    perfmap_add(j->perfmap, u->code, u->end, name);
+}
+
 /* With the lock held: translates what lies at `host`, if nothing has been written there since the page was watched. */
 static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8_t *host, uint32_t key,
                                      const uint32_t *gen_at, uint32_t gen, const uint8_t *watch)
@@ -342,6 +358,8 @@ static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8
     backend_translate(j->backend, s, u, &j->area);
     insert(j, u);
     count(j, u, start.tv_sec * INT64_C(1000000000) + start.tv_nsec);
+    if (j->perfmap)
+        name_unit(j, cpu, u);
     return u;
 }
 
@@ -382,7 +400,7 @@ static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned
 
 static struct unit *find_unit(struct jit *j, struct cpu *cpu, uint32_t key, bool may_translate)
 {
-    uint64_t phys, pc = cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    uint64_t phys, pc = code_address(cpu);
     if (!(cpu->mode_key & MODE_FLAT) && cpu->rip > cpu->seg[SEG_CS].limit)
         return NULL; /* #GP before #PF: the interpreter's business */
     const uint8_t *page = cpu_code_page(cpu, pc, &phys);
@@ -461,19 +479,16 @@ void jit_enter_thread(struct jit *j, struct cpu *cpu)
     backend_enter_thread(cpu);
 }
 
+/* Shared memory without a file, seen twice (mremap(2), old size 0): perf looks for names only where there is no file. */
 static bool map_code(struct jit *j, GError **err)
 {
-    int fd = memfd_create("trapeze-code", MFD_CLOEXEC);
-    j->write = j->exec = MAP_FAILED;
-    if (fd >= 0 && ftruncate(fd, (off_t)j->size) == 0) {
-        j->write = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        j->exec = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    }
-    int e = errno;
-    if (fd >= 0)
-        close(fd);
-    if (j->write != MAP_FAILED && j->exec != MAP_FAILED)
+    j->exec = MAP_FAILED;
+    j->write = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (j->write != MAP_FAILED)
+        j->exec = mremap(j->write, 0, j->size, MREMAP_MAYMOVE);
+    if (j->exec != MAP_FAILED && !mprotect(j->exec, j->size, PROT_READ | PROT_EXEC))
         return true;
+    int e = errno;
     g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(e), "no memory for generated code on this host: %s",
                 g_strerror(e));
     return false;
@@ -494,7 +509,7 @@ struct jit *jit_new(struct machine *m, const struct jit_options *o, GError **err
     j->options = *o;
     j->size = MAX(o->size, SHARED_CODE + SLICES * 2 * (size_t)UNIT_CODE_MAX) & PAGE_MASK;
     j->slice_size = ((j->size - SHARED_CODE) / SLICES) & ~(size_t)15;
-    if (!map_code(j, err)) {
+    if (!map_code(j, err) || (o->perfmap && !(j->perfmap = perfmap_new(err)))) {
         unmap_code(j);
         g_free(j);
         return NULL;
@@ -505,6 +520,8 @@ struct jit *jit_new(struct machine *m, const struct jit_options *o, GError **err
     struct code_area shared = { j->write, j->write + SHARED_CODE, skew(j) };
     j->backend = backend_new(&shared);
     g_assert(shared.at <= shared.end);
+    if (j->perfmap)
+        backend_name_code(j->backend, j->perfmap);
     use_slice(j, 0);
     return j;
 }
@@ -519,6 +536,7 @@ void jit_free(struct jit *j)
     g_ptr_array_free(j->limbo, TRUE);
     g_hash_table_destroy(j->pages);
     backend_free(j->backend);
+    perfmap_free(j->perfmap);
     unmap_code(j);
     pthread_mutex_destroy(&j->lock);
     g_free(j);

@@ -22,6 +22,7 @@ struct jit_options {
     size_t size;    /* code memory in bytes */
     unsigned hot;   /* executions in the interpreter before code is translated */
     bool precise;   /* no flag is ever stale in a fault frame */
+    bool perfmap;   /* names code for perf */
 };
 
 struct jit_stats {

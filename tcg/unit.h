@@ -4,6 +4,7 @@
 #ifndef TCG_UNIT_H
 #define TCG_UNIT_H
 
+#include "tcg/perfmap.h"
 #include "tcg/tcg.h"
 
 #define UNIT_INSNS 192  /* most instructions in a unit */
@@ -98,6 +99,8 @@ struct code_area {
 /* Writes the code that all units share; advances area->at. NULL: this processor cannot. */
 struct backend *backend_new(struct code_area *area);
 void backend_free(struct backend *b);
+/* Names that code. */
+void backend_name_code(const struct backend *b, struct perfmap *p);
 /* Is there a template for it in this mode? */
 bool backend_has(const struct source *s, const struct insn *i);
 /* Translates; fills in what belongs to code in *u. */

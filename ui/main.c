@@ -137,6 +137,7 @@ static bool make_machine(struct session *s, GError **err)
     g_ptr_array_add(o->accels, NULL);
     s->m->no_reboot = o->no_reboot;
     s->m->no_shutdown = o->no_shutdown;
+    s->m->perfmap = o->perfmap;
     set_wall_clock(s);
     if (!make_chardevs(s, err))
         return false;
@@ -147,6 +148,8 @@ static bool make_machine(struct session *s, GError **err)
             g_prefix_error(err, "-accel: ");
         return false;
     }
+    if (o->perfmap && strcmp(accel_name(s->m), "jit"))
+        fprintf(stderr, "trapeze: note: -perfmap is without effect: only the JIT makes code\n");
     for (guint i = 0; i < o->devices->len; i++)
         if (!make_device(s, o->devices->pdata[i], err))
             return false;

@@ -235,6 +235,12 @@ OPTION(daemonize)
     return true;
 }
 
+OPTION(perfmap)
+{
+    o->perfmap = true;
+    return true;
+}
+
 OPTION(pidfile)
 {
     g_free(o->pidfile);
@@ -324,6 +330,7 @@ const struct option_row option_rows[] = {
     WORKS("d", on_d, "ITEM[,ITEM]",
           "log: int, cpu_reset, in_asm, exec, guest_errors, unimp, mmio ...; help lists them"),
     WORKS("D", on_D, "FILE", "log into FILE instead of stderr"),
+    WORKS("perfmap", on_perfmap, NULL, "name translated code for perf, in /tmp/perf-PID.map"),
     WORKS("nodefaults", on_nodefaults, NULL, "no default serial port and graphics card"),
     WORKS("no-user-config", on_accepted, NULL, "there is none"),
     WORKS("pidfile", on_pidfile, "FILE", "write the process id there"),

@@ -28,6 +28,7 @@ struct options {
     bool start_paused;
     bool no_reboot, no_shutdown; /* what the guest's reset and power-off lead to (-action, too) */
     bool daemonize;
+    bool perfmap;
     char *pidfile;
     char *log_items, *log_file;
     char *name;

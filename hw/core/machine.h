@@ -58,6 +58,7 @@ struct machine {
     GMainContext *loop;       /* where requests are carried out and timers fire */
     bool no_reboot;           /* a reset request ends the machine instead */
     bool no_shutdown;
+    bool perfmap;             /* an engine that makes code tells perf its names */
     void *board;              /* the board's own state */
     void (*board_power_button)(struct machine *m);
     void (*board_free)(struct machine *m);

@@ -302,4 +302,29 @@ void entry_emit(struct backend *b, struct emit *e)
     align(e);
     b->lookup = emit_lookup(e);
     align(e);
+    b->end = emit_here(e);
+}
+
+void backend_name_code(const struct backend *b, struct perfmap *p)
+{
+    const struct { const uint8_t *at; const char *name; } code[] = { /* in the order of entry_emit() */
+        { b->enter, "jit_enter" },
+        { b->load_x87, "jit_load_x87" },
+        { b->save_x87, "jit_save_x87" },
+        { b->load_vectors, "jit_load_vectors" },
+        { b->leave, "jit_leave" },
+        { b->leave_flags, "jit_leave_flags" },
+        { b->leave_link, "jit_leave_link" },
+        { b->call_handler[0], "jit_call_handler" },
+        { b->call_handler[LOADED_VECTORS], "jit_call_handler_vectors" },
+        { b->call_handler[LOADED_X87], "jit_call_handler_x87" },
+        { b->call_handler[LOADED_VECTORS | LOADED_X87], "jit_call_handler_all" },
+        { b->reach[0], "jit_reach" },
+        { b->reach[1], "jit_reach_vectors" },
+        { b->jump, "jit_jump" },
+        { b->lookup, "jit_lookup" },
+        { b->end, NULL },
+    };
+    for (unsigned k = 0; code[k].name; k++)
+        perfmap_add(p, code[k].at, code[k + 1].at, code[k].name);
 }

@@ -53,6 +53,7 @@ struct backend {
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
     const uint8_t *jump;                 /* RAX: RIP; flags in cpu->arith: goes there, or leaves */
     const uint8_t *lookup;               /* RAX: RIP, kept; RCX: its code, or 0; R9 is used */
+    const uint8_t *end;                  /* of all this */
     bool has_avx, has_bmi2, has_xsave;
     struct gen_template *templates;      /* by row */
     struct gen *gen;                     /* for the translation under way */
