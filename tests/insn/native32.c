@@ -1,4 +1,4 @@
-/* 32-bit code in flat segments (compatibility mode): the interpreter against the host (tests/lib/oracle.h). */
+/* 32-bit code in flat segments (compatibility mode): our engines against the host (tests/lib/oracle.h). */
 #include "tests/lib/oracle.h"
 
 int main(void)

@@ -1,4 +1,4 @@
-/* Instructions of 64-bit mode: the interpreter against the host's processor (tests/lib/oracle.h). */
+/* Instructions of 64-bit mode: our engines against the host's processor (tests/lib/oracle.h). */
 #include "tests/lib/oracle.h"
 
 int main(void)

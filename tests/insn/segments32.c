@@ -1,4 +1,4 @@
-/* 32-bit instructions in segments with bases and limits: the interpreter against the host (tests/lib/oracle.h). */
+/* 32-bit instructions in segments with bases and limits: our engines against the host (tests/lib/oracle.h). */
 #include "tests/lib/oracle.h"
 
 int main(void)

@@ -1,9 +1,10 @@
 /*
- * The host's processor as the oracle: one instruction is executed natively and by the interpreter from the same
- * state, and the outcomes are compared.
+ * The host's processor as the oracle: one instruction is executed natively, by the interpreter and as translated code
+ * from the same state, and the outcomes are compared.
  *
  *     oracle_native.c  runs it on the host (x86-64 Linux): 64-bit, 32-bit or 16-bit code
  *     oracle_guest.c   runs it on a small machine in long mode, CPL 3
+ *     oracle_jit.c     the same by the JIT
  *     oracle_gen.c     makes random instances of the rows of cpu/insn.def
  *     oracle_compare.c compares and reports
  *
@@ -91,7 +92,13 @@ static inline unsigned oracle_code_offset(const struct oracle_case *c)
     return (unsigned)(c->in.rip - (oracle_segmented(c->mode) ? 0 : ORACLE_CODE));
 }
 
+/* Which part of an engine ran it: the JIT leaves some instructions to the interpreter's handlers, others whole to it. */
+enum oracle_way { ORACLE_BY_INTERPRETER, ORACLE_BY_HANDLER, ORACLE_BY_TEMPLATE, ORACLE_WAYS };
+
 struct oracle_outcome {
+    const char *who;         /* "host", "interp", "jit,..." */
+    enum oracle_way way;
+    uint32_t stale;          /* flags that may be old (see README on flags=precise) */
     struct oracle_regs regs; /* rip: of the next instruction, or of the one that faulted */
     int vector;              /* of the exception, or -1 */
     uint32_t error;          /* its error code */
@@ -106,16 +113,22 @@ bool oracle_native_init(enum oracle_mode mode, GString *why);
 bool oracle_native_has(unsigned feature); /* enum cpu_feature */
 void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out);
 
-/* --- The interpreter ---------------------------------------------------------------------------------------------- */
+/* --- The engines -------------------------------------------------------------------------------------------------- */
 
 struct oracle_guest;
-struct oracle_guest *oracle_guest_new(void);
+/* `engine` as -accel takes it: "interp", "jit", "jit,flags=precise". NULL: the host or the build has no such thing. */
+struct oracle_guest *oracle_guest_new(const char *engine);
 void oracle_guest_free(struct oracle_guest *g);
 struct cpu *oracle_guest_cpu(struct oracle_guest *g);
-/* Through the whole interpreter: fetch, decode, handler, delivery of a fault. */
+/* Through the whole engine: fetch, decode, translation, handler or template, delivery of a fault. */
 void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struct oracle_outcome *out);
 /* By calling `fn` for the decoded instruction. */
 void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_fn *fn, struct oracle_outcome *out);
+
+/* The JIT's part of it: translates the instruction at RIP, which is of that row, and runs it, delivery included. */
+enum oracle_way oracle_jit_step(struct cpu *cpu, unsigned row);
+/* Of a machine run by the JIT: see jit_spoil(). */
+void oracle_jit_spoil(struct cpu *cpu, const char *mnemonic);
 
 /* --- Generator ---------------------------------------------------------------------------------------------------- */
 

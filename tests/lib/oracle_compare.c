@@ -1,5 +1,5 @@
 /*
- * Compares what the host and the interpreter made of an instruction, and prints it.
+ * Compares what the host and one of our engines made of an instruction, and prints it.
  *
  * Not compared: flags that the manual leaves undefined (unless strict), approximations beyond their specified
  * precision (RCPPS, RSQRTPS), error codes' P bit at the end of the lower half of the address space and beyond (the
@@ -21,6 +21,7 @@ static const char *const reg_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "r
 #define FLAGS_COMPARED (FLAGS_ARITH | FLAG_IF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID)
 
 struct differ {
+    const char *a, *b; /* who */
     GString *out;
     bool equal;
 };
@@ -30,7 +31,7 @@ static void differ(struct differ *d, const char *what, uint64_t native, uint64_t
     if (native == guest)
         return;
     d->equal = false;
-    g_string_append_printf(d->out, "#   %-8s host %#018" PRIx64 "  interpreter %#018" PRIx64 "\n", what, native, guest);
+    g_string_append_printf(d->out, "#   %-8s %s %#018" PRIx64 "  %s %#018" PRIx64 "\n", what, d->a, native, d->b, guest);
 }
 
 static bool is_approximation(const struct op *op)
@@ -62,10 +63,10 @@ static void compare_vectors(struct differ *d, const struct oracle_case *c, const
             continue;
         d->equal = false;
         g_string_append_printf(d->out,
-                               "#   ymm%-5u host %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64
-                               "\n#        interpreter %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n",
-                               r, n->v[r].u64[3], n->v[r].u64[2], n->v[r].u64[1], n->v[r].u64[0], g->v[r].u64[3],
-                               g->v[r].u64[2], g->v[r].u64[1], g->v[r].u64[0]);
+                               "#   ymm%-5u %s %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64
+                               "\n#            %s %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n",
+                               r, d->a, n->v[r].u64[3], n->v[r].u64[2], n->v[r].u64[1], n->v[r].u64[0], d->b,
+                               g->v[r].u64[3], g->v[r].u64[2], g->v[r].u64[1], g->v[r].u64[0]);
     }
 }
 
@@ -94,8 +95,8 @@ static void compare_fpu(struct differ *d, const struct oracle_case *c, const str
         if (operand_alike(n->st[k], g->st[k], approximate))
             continue;
         d->equal = false;
-        g_string_append_printf(d->out, "#   st%u      host %04x %016" PRIx64 "  interpreter %04x %016" PRIx64 "\n", k,
-                               n->st[k].sexp, n->st[k].mant, g->st[k].sexp, g->st[k].mant);
+        g_string_append_printf(d->out, "#   st%u      %s %04x %016" PRIx64 "  %s %04x %016" PRIx64 "\n", k,
+                               d->a, n->st[k].sexp, n->st[k].mant, d->b, g->st[k].sexp, g->st[k].mant);
     }
     if (insn_row(&c->insn)->attr & ROW_FPU) {
         /* how far they reach depends on the host's address width */
@@ -130,8 +131,8 @@ static void compare_memory(struct differ *d, const struct oracle_outcome *n, con
         for (unsigned k = 0; k < ORACLE_PAGE && shown < 24; k++) {
             if (n->memory[at + k] == g->memory[at + k])
                 continue;
-            g_string_append_printf(d->out, "#   [%#x]  host %02x  interpreter %02x\n", ORACLE_DATA + at + k,
-                                   n->memory[at + k], g->memory[at + k]);
+            g_string_append_printf(d->out, "#   [%#x]  %s %02x  %s %02x\n", ORACLE_DATA + at + k, d->a, n->memory[at + k],
+                                   d->b, g->memory[at + k]);
             shown++;
         }
     }
@@ -152,7 +153,7 @@ static void compare_fault(struct differ *d, const struct oracle_case *c, const s
         return;
     if (n->vector != g->vector) {
         d->equal = false;
-        g_string_append_printf(d->out, "#   exception host %d  interpreter %d\n", n->vector, g->vector);
+        g_string_append_printf(d->out, "#   exception %s %d  %s %d\n", d->a, n->vector, d->b, g->vector);
         return;
     }
     if (n->vector == EXC_PF)
@@ -165,12 +166,13 @@ bool oracle_compare(const struct oracle_case *c, const struct oracle_outcome *na
                     const struct oracle_outcome *guest, bool strict, GString *out)
 {
     const struct oracle_regs *n = &native->regs, *g = &guest->regs;
-    struct differ d = { out, true };
+    struct differ d = { native->who, guest->who, out, true };
     /* The manual leaves open whether bytes that the mask excludes may fault. */
     if ((insn_row(&c->insn)->op == &op_maskmovq || insn_row(&c->insn)->op == &op_maskmovdqu) &&
         is_memory_fault(native->vector) && guest->vector < 0)
         return true;
-    uint64_t flags = FLAGS_COMPARED & ~(uint64_t)(strict ? 0 : insn_row(&c->insn)->flags_undefined);
+    uint64_t flags = FLAGS_COMPARED & ~(uint64_t)(strict ? 0 : insn_row(&c->insn)->flags_undefined) &
+                     ~(uint64_t)guest->stale;
 
     compare_fault(&d, c, native, guest);
     differ(&d, "rip", n->rip, g->rip);

@@ -1,14 +1,16 @@
 /*
- * Runs one instruction on a small machine: 2 MiB of RAM, long mode, CPL 3, the test's data and code pages mapped
+ * Runs one instruction by one of our engines on a small machine: 2 MiB of RAM, long mode, CPL 3, the test's data and code pages mapped
  * where the host has them, everything of ring 0 in the upper half of the address space. Each interrupt gate leads to
  * a HLT of its own, so the place where the processor halts tells the vector and the stack the rest.
  */
+#include "accel/vcpu.h"
 #include "cpu/mem.h"
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
 #include "tests/lib/oracle.h"
 
 #include <setjmp.h>
+#include <stdio.h>
 #include <string.h>
 
 #define KERNEL UINT64_C(0xffff800000000000) /* linear address of physical 0 */
@@ -47,6 +49,8 @@ enum {
 
 struct oracle_guest {
     struct machine *m;
+    const char *engine;
+    bool jit, precise;
     struct ram_block *ram;
     struct mem_region region;
     struct cpu_model *model;
@@ -169,11 +173,26 @@ static void no_kick(struct cpu *cpu)
 
 static const struct cpu_host_ops host_ops = { .exclusive = run_exclusive, .kick = no_kick };
 
-struct oracle_guest *oracle_guest_new(void)
+static bool start_engine(struct oracle_guest *g)
+{
+    const char *preferences[] = { g->engine, NULL };
+    GError *err = NULL;
+
+    if (!g->jit || (accel_init(g->m, preferences, &err) && g->m->accel->ops->vcpu_init(g->cpu, &err)))
+        return true;
+    printf("# %s: %s\n", g->engine, err->message);
+    g_error_free(err);
+    return false;
+}
+
+struct oracle_guest *oracle_guest_new(const char *engine)
 {
     struct oracle_guest *g = g_new0(struct oracle_guest, 1);
     GError *err = NULL;
 
+    g->engine = engine;
+    g->jit = strcmp(engine, "interp") != 0;
+    g->precise = !g->jit || strstr(engine, "flags=precise");
     vm_lock();
     g->m = machine_new(true);
     g->ram = ram_block_new("test.ram", RAM_BYTES, NULL, &err);
@@ -185,8 +204,9 @@ struct oracle_guest *oracle_guest_new(void)
     build_tables(g);
     g->model = cpu_model_parse("max", &err);
     g_assert_no_error(err);
-    g->cpu = cpu_new(g->m, 0, g->model);
-    struct cpu *cpu = g->cpu;
+    g->m->cpu_count = 1;
+    g->m->cpus = g_new0(struct cpu *, 1);
+    struct cpu *cpu = g->cpu = g->m->cpus[0] = cpu_new(g->m, 0, g->model);
     cpu->host = &host_ops;
     cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     cpu->cr3 = PHYS_PML4;
@@ -201,13 +221,23 @@ struct oracle_guest *oracle_guest_new(void)
     set_mode(g, ORACLE_64, false);
     cpu_refresh(cpu);
     cpu_event_clear(cpu, CPU_EVENT_INTR | CPU_EVENT_MEMMAP);
+    bool good = start_engine(g);
     vm_unlock();
-    return g;
+    if (good)
+        return g;
+    oracle_guest_free(g);
+    return NULL;
 }
 
 void oracle_guest_free(struct oracle_guest *g)
 {
+    if (!g)
+        return;
     vm_lock();
+    if (g->m->accel) {
+        g->m->accel->ops->vcpu_fini(g->cpu);
+        accel_fini(g->m);
+    }
     cpu_free(g->cpu);
     cpu_model_free(g->model);
     mem_unmap(&g->region);
@@ -304,6 +334,7 @@ static void take_fault(struct oracle_guest *g, struct oracle_outcome *out)
     unsigned sp = (unsigned)(cpu->r[R_RSP] - KERNEL);
     bool has_error = vector == EXC_DF || (vector >= EXC_TS && vector <= EXC_PF) || vector == EXC_AC;
 
+    cpu_event_clear(cpu, CPU_EVENT_KICK); /* of the HLT */
     g_assert_cmpuint(vector, <, 256);
     out->vector = (int)vector;
     out->error = has_error ? (uint32_t)get64(g, sp) : 0;
@@ -318,14 +349,21 @@ static void take_fault(struct oracle_guest *g, struct oracle_outcome *out)
 void oracle_guest_run(struct oracle_guest *g, const struct oracle_case *c, struct oracle_outcome *out)
 {
     load_memory(g, c);
-    cpu_event_clear(g->cpu, CPU_EVENT_KICK); /* of the HLT that ended a fault before */
-    cpu_interp_run(g->cpu, 1);
+    out->who = g->engine;
+    out->way = ORACLE_BY_INTERPRETER;
+    out->stale = 0;
+    if (g->jit)
+        out->way = oracle_jit_step(g->cpu, c->insn.row);
+    else
+        cpu_interp_run(g->cpu, 1);
     store_regs(g->cpu, &out->regs);
     out->vector = -1;
     out->error = 0;
     out->address = 0;
     if (g->cpu->cpl == 0)
         take_fault(g, out);
+    if (out->vector >= 0 && !g->precise)
+        out->stale = insn_row(&c->insn)->flags_written & FLAGS_ARITH;
     store_memory(g, c, out);
 }
 
@@ -342,6 +380,9 @@ void oracle_guest_call(struct oracle_guest *g, const struct oracle_case *c, op_f
         insn.disp += insn.end;
     cpu->insn = &insn;
     cpu->unwind = &here;
+    out->who = "handler";
+    out->way = ORACLE_BY_HANDLER;
+    out->stale = 0;
     out->vector = -1;
     out->error = 0;
     out->address = 0;

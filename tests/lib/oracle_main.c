@@ -1,6 +1,6 @@
 /*
- * The test program behind tests/insn/native*.c: random instances of every usable row, host against interpreter; then
- * the proof that the comparison notices handlers that are wrong.
+ * The test program behind tests/insn/native*.c: random instances of every usable row, the host against each engine;
+ * then the proof that the comparison notices handlers and templates that are wrong.
  *
  * From the environment: SEED (a number, or `random`; printed; the same seed gives the same instances), COUNT instances,
  * ROW=name for one operation only (add_store, vpaddb ...), STRICT=1 to compare undefined flags too,
@@ -17,9 +17,21 @@
 #define FAILURES_SHOWN 40
 #define FAILURES_PER_OP 2
 
+/* An engine and what came of it. */
+struct subject {
+    struct oracle_guest *guest;
+    const char *engine;
+    unsigned ways[ORACLE_WAYS]; /* instances by the part of the engine that ran them */
+    unsigned failures;
+};
+
+/* The JIT with flags that may be stale and without runs half of the instances each. */
+enum { INTERP, JIT, JIT_PRECISE, SUBJECTS };
+
 struct run {
     struct oracle_gen gen;
-    struct oracle_guest *guest;
+    struct subject subjects[SUBJECTS];
+    struct oracle_guest *guest; /* the interpreter's */
     struct oracle_case c;
     struct oracle_outcome native, interp;
     unsigned *rows; /* the usable ones */
@@ -27,7 +39,7 @@ struct run {
     bool strict;
     unsigned tests, failed_tests;
     GHashTable *failed_ops; /* struct op -> number of differing instances */
-    unsigned failures, shown;
+    unsigned shown;
 };
 
 static void result(struct run *r, bool good, const char *what)
@@ -66,7 +78,6 @@ static void report(struct run *r, const char *differences)
     const struct op *op = insn_row(&r->c.insn)->op;
     unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(r->failed_ops, op)) + 1;
 
-    r->failures++;
     g_hash_table_insert(r->failed_ops, (void *)op, GUINT_TO_POINTER(n));
     if (n > FAILURES_PER_OP || r->shown++ >= FAILURES_SHOWN)
         return;
@@ -100,6 +111,28 @@ static void next_case(struct run *r, unsigned *next)
     g_assert_not_reached();
 }
 
+/* Runs the case by that engine; true if the outcome, in r->interp, is the host's. */
+static bool agrees(struct run *r, struct subject *s, GString *diff)
+{
+    oracle_guest_run(s->guest, &r->c, &r->interp);
+    s->ways[r->interp.way]++;
+    g_string_truncate(diff, 0);
+    return oracle_compare(&r->c, &r->native, &r->interp, r->strict, diff);
+}
+
+static bool takes_turn(const struct subject *s, const struct run *r, unsigned k)
+{
+    if (!s->guest)
+        return false;
+    return s == &r->subjects[INTERP] || s == &r->subjects[JIT + k % 2];
+}
+
+static void print_ways(const struct subject *s)
+{
+    printf("# %s: %u by template, %u by handler, %u by the interpreter\n", s->engine, s->ways[ORACLE_BY_TEMPLATE],
+           s->ways[ORACLE_BY_HANDLER], s->ways[ORACLE_BY_INTERPRETER]);
+}
+
 static void test_instances(struct run *r, unsigned count)
 {
     g_autoptr(GString) diff = g_string_new(NULL);
@@ -108,23 +141,32 @@ static void test_instances(struct run *r, unsigned count)
     for (unsigned k = 0; k < count; k++) {
         next_case(r, &next);
         oracle_native_run(&r->c, &r->native);
-        oracle_guest_run(r->guest, &r->c, &r->interp);
         faults += r->native.vector >= 0;
-        g_string_truncate(diff, 0);
-        if (!oracle_compare(&r->c, &r->native, &r->interp, r->strict, diff))
+        for (struct subject *s = r->subjects; s < r->subjects + SUBJECTS; s++) {
+            if (!takes_turn(s, r, k + k / r->row_count) || agrees(r, s, diff)) /* each row by both JITs */
+                continue;
+            s->failures++;
             report(r, diff->str);
+        }
     }
-    printf("# %u instances, %u of them fault, %u differ\n", count, faults, r->failures);
-    if (r->failures)
+    printf("# %u instances, %u of them fault\n", count, faults);
+    if (g_hash_table_size(r->failed_ops))
         print_failed_ops(r);
-    result(r, r->failures == 0, "the interpreter does what the host's processor does");
+    for (struct subject *s = r->subjects; s < r->subjects + SUBJECTS; s++) {
+        if (!s->guest)
+            continue;
+        if (s != &r->subjects[INTERP])
+            print_ways(s);
+        g_autofree char *what = g_strdup_printf("%s does what the host's processor does", s->engine);
+        result(r, s->failures == 0, what);
+    }
 }
 
 /*
  * Encodings with a mistake in them. Where the decoder finds an instruction it has to be the one that the host finds.
  * What it refuses the host may know, being newer: that is counted, and printed with VERBOSE=1.
  */
-static void test_mutants(struct run *r, unsigned count)
+static void test_mutants(struct run *r, struct subject *s, unsigned count)
 {
     g_autoptr(GString) diff = g_string_new(NULL);
     unsigned valid = 0, invalid = 0, known = 0, bad = 0;
@@ -135,11 +177,10 @@ static void test_mutants(struct run *r, unsigned count)
         if (m == ORACLE_MUTANT_NONE)
             continue;
         oracle_native_run(&r->c, &r->native);
-        oracle_guest_run(r->guest, &r->c, &r->interp);
-        g_string_truncate(diff, 0);
+        bool equal = agrees(r, s, diff);
         if (m == ORACLE_MUTANT_VALID) {
             valid++;
-            if (!oracle_compare(&r->c, &r->native, &r->interp, r->strict, diff) && bad++ < 10) {
+            if (!equal && bad++ < 10) {
                 oracle_describe(&r->c, diff);
                 printf("%s", diff->str);
             }
@@ -149,16 +190,21 @@ static void test_mutants(struct run *r, unsigned count)
         if (r->native.vector == r->interp.vector)
             continue;
         known++;
+        int vector = r->interp.vector;
+        oracle_guest_run(r->guest, &r->c, &r->interp);
+        if (r->interp.vector != vector && bad++ < 10)
+            printf("# %s raises %d, the interpreter %d\n", s->engine, vector, r->interp.vector);
         if (getenv("VERBOSE")) {
-            printf("# exception host %d interpreter %d:", r->native.vector, r->interp.vector);
+            printf("# exception host %d %s %d:", r->native.vector, s->engine, vector);
             for (unsigned n = 0; n < 15; n++)
                 printf(" %02x", r->c.code[n]);
             printf("\n");
         }
     }
-    printf("# %u mutants are instructions, %u differ; %u are none, of which the host knows %u\n", valid, bad, invalid,
-           known);
-    result(r, bad == 0, "wrong encodings are decoded as the host does");
+    printf("# %s: %u mutants are instructions, %u differ; %u are none, of which the host knows %u\n", s->engine, valid,
+           bad, invalid, known);
+    g_autofree char *what = g_strdup_printf("%s: wrong encodings are decoded as the host does", s->engine);
+    result(r, bad == 0, what);
 }
 
 /* Forms without flags do the same but for the flags that the row writes. */
@@ -270,6 +316,54 @@ static void test_swapped(struct run *r)
     }
 }
 
+/* A template that emits nothing must differ from the host soon. */
+static bool spoiled_is_noticed(struct run *r, struct subject *s, const char *mnemonic, bool *native)
+{
+    g_autoptr(GString) diff = g_string_new(NULL);
+
+    *native = false;
+    for (unsigned k = 0; k < 300 * r->row_count; k++) {
+        unsigned row = r->rows[k % r->row_count];
+        if (strcmp(insn_rows[row].mnemonic, mnemonic) || !oracle_gen_case(&r->gen, row, &r->c))
+            continue;
+        oracle_native_run(&r->c, &r->native);
+        bool equal = agrees(r, s, diff);
+        *native |= r->interp.way == ORACLE_BY_TEMPLATE;
+        if (!equal)
+            return true;
+    }
+    return false;
+}
+
+static void test_spoiled_templates(struct run *r)
+{
+    static const char *const names[] = { "add", "lea", "cmp", "push", "pop", "imul", "sbb", "shl", "setz", "movzx",
+                                         "jz", "call", "mov", "movups", "paddd", "addpd", "fld", "fadd" };
+
+    for (unsigned k = 0; k < G_N_ELEMENTS(names); k++) {
+        struct subject s = { .engine = k % 2 ? "jit" : "jit,flags=precise" };
+        bool native;
+        s.guest = oracle_guest_new(s.engine);
+        oracle_jit_spoil(oracle_guest_cpu(s.guest), names[k]);
+        bool noticed = spoiled_is_noticed(r, &s, names[k], &native);
+        g_autofree char *what = g_strdup_printf("%s without a template's code is noticed", names[k]);
+        if (native)
+            result(r, noticed, what);
+        else
+            printf("ok %u # SKIP %s has no template in this mode\n", ++r->tests, names[k]);
+        oracle_guest_free(s.guest);
+    }
+}
+
+static void make_engines(struct run *r)
+{
+    static const char *const engines[SUBJECTS] = { "interp", "jit", "jit,flags=precise" };
+
+    for (unsigned k = 0; k < SUBJECTS; k++)
+        r->subjects[k] = (struct subject){ .engine = engines[k], .guest = oracle_guest_new(engines[k]) };
+    r->guest = r->subjects[INTERP].guest;
+}
+
 int oracle_main(enum oracle_mode mode)
 {
     g_autoptr(GString) why = g_string_new(NULL);
@@ -287,20 +381,25 @@ int oracle_main(enum oracle_mode mode)
     struct run *r = g_new0(struct run, 1);
     r->strict = getenv("STRICT") != NULL;
     r->failed_ops = g_hash_table_new(NULL, NULL);
-    r->guest = oracle_guest_new();
+    make_engines(r);
     printf("# SEED=%" PRIu64 "\n", seed);
     oracle_gen_init(&r->gen, seed, mode);
     choose_rows(r);
     test_instances(r, count);
-    test_mutants(r, count / 5);
+    for (struct subject *s = r->subjects; s < r->subjects + SUBJECTS; s++)
+        if (s->guest)
+            test_mutants(r, s, s == &r->subjects[INTERP] ? count / 5 : count / 10);
     test_dead_forms(r, count / 20);
     if (!getenv("ROW")) {
         test_spoiled(r);
         test_swapped(r);
+        if (r->subjects[JIT].guest)
+            test_spoiled_templates(r);
     }
     printf("1..%u\n", r->tests);
     int status = r->failed_tests != 0;
-    oracle_guest_free(r->guest);
+    for (unsigned k = 0; k < SUBJECTS; k++)
+        oracle_guest_free(r->subjects[k].guest);
     g_hash_table_unref(r->failed_ops);
     g_free(r->rows);
     g_free(r);

@@ -154,6 +154,9 @@ static void leave_test(ucontext_t *uc)
 
     frame_to_regs(uc, &out->regs);
     out->regs.rflags &= ~(uint64_t)(FLAG_TF | FLAG_RF);
+    out->who = "host";
+    out->way = ORACLE_BY_INTERPRETER;
+    out->stale = 0;
     out->vector = (int)vector;
     out->error = (uint32_t)uc->uc_mcontext.gregs[REG_ERR];
     out->address = (uint64_t)uc->uc_mcontext.gregs[REG_CR2];
@@ -211,7 +214,16 @@ static bool has_fsgsbase(void)
     return __builtin_cpu_supports("sse4.2") && oracle_native_has(FEAT_FSGSBASE);
 }
 
-/* The segments of the segmented modes, and DS, ES, GS loaded with theirs: 64-bit code does not care about these. */
+/* GS is in no signal frame, and generated code has a base of its own there. */
+static void load_gs(enum oracle_mode mode)
+{
+    if (oracle_segmented(mode))
+        __asm__ volatile("mov %0, %%gs" ::"r"((unsigned)oracle_segment(mode, false, SEG_GS)->selector));
+    else
+        __asm__ volatile("wrgsbase %0" ::"r"((uint64_t)ORACLE_GS_BASE));
+}
+
+/* The segments of the segmented modes, and DS, ES loaded with theirs: 64-bit code does not care about these. */
 static bool load_descriptors(enum oracle_mode mode, GString *why)
 {
     for (unsigned n = 0; n < ORACLE_SEGMENTS; n++) {
@@ -224,10 +236,8 @@ static bool load_descriptors(enum oracle_mode mode, GString *why)
             return false;
         }
     }
-    __asm__ volatile("mov %0, %%ds; mov %1, %%es; mov %2, %%gs" ::"r"(
-                         (unsigned)oracle_segment(mode, false, SEG_DS)->selector),
-                     "r"((unsigned)oracle_segment(mode, false, SEG_ES)->selector),
-                     "r"((unsigned)oracle_segment(mode, false, SEG_GS)->selector));
+    __asm__ volatile("mov %0, %%ds; mov %1, %%es" ::"r"((unsigned)oracle_segment(mode, false, SEG_DS)->selector),
+                     "r"((unsigned)oracle_segment(mode, false, SEG_ES)->selector));
     return true;
 }
 
@@ -259,7 +269,6 @@ bool oracle_native_init(enum oracle_mode mode, GString *why)
         return load_descriptors(mode, why);
     /* Flat data segments for 32-bit code; null selectors would fault there. */
     __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"(USER_DS));
-    __asm__ volatile("wrgsbase %0" ::"r"((uint64_t)ORACLE_GS_BASE));
     return true;
 }
 
@@ -312,6 +321,7 @@ void oracle_native_run(const struct oracle_case *c, struct oracle_outcome *out)
     memcpy(code, c->code, c->len);
     native.c = c;
     native.out = out;
+    load_gs(c->mode);
     __asm__ volatile("int3" ::: "memory");
     native.c = NULL;
     memset(code, 0xcc, c->len);
