@@ -1,12 +1,16 @@
 /*
- * Choice of an engine: by the user's order of preference, or (`auto`) the fittest that works here.
+ * Choice of an engine: by the user's order of preference, or (`auto`) the fittest that works here. Engines are started when they
+ * are first wanted and stay until the machine's end.
  */
 #include "accel/vcpu.h"
 
 #include "accel/interp.h"
 #include "accel/jit.h"
 #include "config.h"
+#include "hw/core/log.h"
 #include "hw/core/machine.h"
+#include "hw/core/opts.h"
+#include "hw/core/vm_lock.h"
 
 #include <string.h>
 
@@ -43,26 +47,77 @@ static bool is_absent_engine(const char *name)
     return false;
 }
 
-static bool engine_start(struct machine *m, const struct accel_ops *ops, const char *options, GError **err)
+/* --- Starting ---------------------------------------------------------------------------------------------------------------- */
+
+/* What -accel says about that engine, wherever it stands in the list; "" if nothing. */
+static const char *options_of(const struct accel *a, const struct accel_ops *ops)
 {
+    for (char **p = a->preferences; *p; p++) {
+        const char *options;
+        g_autofree char *name = split_options(*p, &options);
+        if (engine_by_name(name) == ops && *options)
+            return options;
+    }
+    return "";
+}
+
+/* The engine of that kind, if it has been started. */
+static struct engine *started(const struct accel *a, const struct accel_ops *ops)
+{
+    for (guint k = 0; k < a->engines->len; k++)
+        if (((struct engine *)a->engines->pdata[k])->ops == ops)
+            return a->engines->pdata[k];
+    return NULL;
+}
+
+struct engine *accel_engine(struct machine *m, const struct accel_ops *ops, GError **err)
+{
+    struct accel *a = m->accel;
+    g_assert(vm_locked());
+    struct engine *e = started(a, ops);
+    if (e)
+        return e;
     if (!ops->probe(err))
-        return false;
-    struct accel *a = g_new0(struct accel, 1);
-    a->ops = ops;
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->changed, NULL);
-    m->accel = a;
-    if (ops->machine_init(m, options, err))
-        return true;
-    pthread_cond_destroy(&a->changed);
-    pthread_mutex_destroy(&a->lock);
-    g_free(a);
-    m->accel = NULL;
-    return false;
+        return NULL;
+    e = g_new0(struct engine, 1);
+    e->ops = ops;
+    e->machine = m;
+    if (!ops->machine_init(e, options_of(a, ops), err)) {
+        g_free(e);
+        return NULL;
+    }
+    if (a->vcpus && !engine_init_vcpus(e, err)) {
+        engine_fini_vcpus(e);
+        ops->machine_fini(e);
+        g_free(e);
+        return NULL;
+    }
+    g_ptr_array_add(a->engines, e);
+    return e;
+}
+
+bool engine_init_vcpus(struct engine *e, GError **err)
+{
+    for (; e->vcpus < e->machine->cpu_count; e->vcpus++)
+        if (!e->ops->vcpu_init(e, e->machine->cpus[e->vcpus], err))
+            return false;
+    return true;
+}
+
+void engine_fini_vcpus(struct engine *e)
+{
+    while (e->vcpus)
+        e->ops->vcpu_fini(e, e->machine->cpus[--e->vcpus]);
+}
+
+void accel_start_all(struct machine *m)
+{
+    for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
+        accel_engine(m, engines[k], NULL);
 }
 
 /* The fittest first; those that fail are passed over silently: nobody asked for them. */
-static bool start_fittest(struct machine *m, GError **err)
+static struct engine *start_fittest(struct machine *m, GError **err)
 {
     bool tried[G_N_ELEMENTS(engines)] = { false };
     for (unsigned n = 0; n < G_N_ELEMENTS(engines); n++) {
@@ -72,23 +127,35 @@ static bool start_fittest(struct machine *m, GError **err)
                 best = k;
         tried[best] = true;
         g_clear_error(err);
-        if (engine_start(m, engines[best], "", err))
-            return true;
+        struct engine *e = accel_engine(m, engines[best], err);
+        if (e)
+            return e;
     }
-    return false;
+    return NULL;
 }
 
-static bool start_named(struct machine *m, const char *text, GError **err)
+/* One argument of -accel. */
+static struct engine *start_named(struct machine *m, const char *text, GError **err)
 {
     const char *options;
     g_autofree char *name = split_options(text, &options);
-    if (!strcmp(name, "auto"))
-        return start_fittest(m, err);
+    if (!strcmp(name, "auto")) {
+        bool good = shifts_parse(m->accel->shifts, options, err);
+        return good ? start_fittest(m, err) : NULL;
+    }
     const struct accel_ops *ops = engine_by_name(name);
     if (ops)
-        return engine_start(m, ops, options, err);
-    g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "-accel %s is not available in this build", name);
-    return false;
+        return accel_engine(m, ops, err);
+    opts_error(err, "-accel %s is not available in this build", name);
+    return NULL;
+}
+
+static char *known_names(void)
+{
+    GString *s = g_string_new(NULL);
+    for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
+        g_string_append_printf(s, "%s%s", k ? ", " : "", engines[k]->name);
+    return g_string_free(s, FALSE);
 }
 
 /* Every name is checked before any is tried. */
@@ -98,35 +165,72 @@ static bool check_names(const char *const *preferences, GError **err)
         const char *options;
         g_autofree char *name = split_options(preferences[k], &options);
         if (strcmp(name, "auto") && !engine_by_name(name) && !is_absent_engine(name)) {
-            GString *help = g_string_new(NULL);
-            for (unsigned n = 0; n < G_N_ELEMENTS(engines); n++)
-                g_string_append_printf(help, ", %s", engines[n]->name);
-            g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "-accel %s: no such engine; there are auto%s",
-                        name, help->str);
-            g_string_free(help, TRUE);
-            return false;
+            g_autofree char *names = known_names();
+            return opts_error(err, "-accel %s: no such engine; there are auto, %s", name, names);
         }
     }
     return true;
 }
 
+static bool start_preferred(struct machine *m, GError **err)
+{
+    char **list = m->accel->preferences;
+    GError *why = NULL;
+    for (unsigned k = 0; list[k]; k++) {
+        g_clear_error(&why);
+        m->accel->engine = start_named(m, list[k], &why);
+        if (m->accel->engine)
+            return true;
+        if (list[k + 1])
+            g_printerr("trapeze: %s; trying %s\n", why->message, list[k + 1]);
+    }
+    g_propagate_error(err, why);
+    return false;
+}
+
 bool accel_init(struct machine *m, const char *const *preferences, GError **err)
 {
     static const char *const any[] = { "auto", NULL };
-    GError *why = NULL;
     if (!preferences || !preferences[0])
         preferences = any;
     if (!check_names(preferences, err))
         return false;
-    for (unsigned k = 0; preferences[k]; k++) {
-        g_clear_error(&why);
-        if (start_named(m, preferences[k], &why))
-            return true;
-        if (preferences[k + 1])
-            g_printerr("trapeze: %s; trying %s\n", why->message, preferences[k + 1]);
-    }
-    g_propagate_error(err, why);
+    struct accel *a = g_new0(struct accel, 1);
+    a->engines = g_ptr_array_new_with_free_func(g_free);
+    a->preferences = g_strdupv((char **)preferences);
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->changed, NULL);
+    m->accel = a;
+    a->shifts = shifts_new(m);
+    if (start_preferred(m, err))
+        return true;
+    accel_fini(m);
     return false;
+}
+
+/* --- At the end -------------------------------------------------------------------------------------------------------------- */
+
+static void log_info(const char *name, GString *info)
+{
+    g_auto(GStrv) lines = g_strsplit(info->str, "\n", -1);
+    for (char **l = lines; *l; l++)
+        if (**l)
+            log_line("%s: %s", name, *l);
+    g_string_truncate(info, 0);
+}
+
+static void log_stats(struct accel *a)
+{
+    GString *s = g_string_new(NULL);
+    shifts_info(a->shifts, s);
+    log_info("accel", s);
+    for (guint k = 0; k < a->engines->len; k++) {
+        struct engine *e = a->engines->pdata[k];
+        if (e->ops->info)
+            e->ops->info(e, s);
+        log_info(e->ops->name, s);
+    }
+    g_string_free(s, TRUE);
 }
 
 void accel_fini(struct machine *m)
@@ -135,16 +239,82 @@ void accel_fini(struct machine *m)
     if (!a)
         return;
     vcpus_stop(m);
-    a->ops->machine_fini(m);
+    if (log_on(LOG_STATS))
+        log_stats(a);
+    for (guint k = 0; k < a->engines->len; k++) {
+        struct engine *e = a->engines->pdata[k];
+        e->ops->machine_fini(e);
+    }
+    g_ptr_array_free(a->engines, TRUE);
+    shifts_free(a->shifts);
+    g_strfreev(a->preferences);
     pthread_cond_destroy(&a->changed);
     pthread_mutex_destroy(&a->lock);
     g_free(a);
     m->accel = NULL;
 }
 
+/* --- For users ---------------------------------------------------------------------------------------------------------------- */
+
+bool accel_shift(struct machine *m, const char *name, GError **err)
+{
+    const struct accel_ops *ops = engine_by_name(name);
+    if (!ops && is_absent_engine(name))
+        return opts_error(err, "%s is not available in this build", name);
+    if (!ops) {
+        g_autofree char *names = known_names();
+        return opts_error(err, "%s: no such engine; there are %s", name, names);
+    }
+    bool paused = vcpus_paused(m);
+    vcpus_pause(m);
+    struct engine *e = accel_engine(m, ops, err);
+    if (e)
+        shifts_to(m, e);
+    if (!paused)
+        vcpus_resume(m);
+    return e != NULL;
+}
+
 const char *accel_name(const struct machine *m)
 {
-    return m->accel ? m->accel->ops->name : "none";
+    return m->accel ? m->accel->engine->ops->name : "none";
+}
+
+/* Below its engine's line. */
+static void append_indented(GString *out, const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    for (char **l = lines; *l; l++)
+        if (**l)
+            g_string_append_printf(out, "         %s\n", *l);
+}
+
+static void append_engine(GString *out, const struct accel *a, const struct accel_ops *ops)
+{
+    struct engine *e = started(a, ops);
+    g_autoptr(GError) why = NULL;
+    bool works = e || ops->probe(&why);
+    g_string_append_printf(out, "%c %-6s %s%s\n", e && e == a->engine ? '*' : ' ', ops->name,
+                           e == a->engine ? "in charge" : e ? "started" : works ? "not started yet" : "not here: ",
+                           works ? "" : why->message);
+    if (!e || !ops->info)
+        return;
+    GString *info = g_string_new(NULL);
+    ops->info(e, info);
+    append_indented(out, info->str);
+    g_string_free(info, TRUE);
+}
+
+void accel_info(struct machine *m, GString *out)
+{
+    struct accel *a = m->accel;
+    bool paused = vcpus_paused(m);
+    vcpus_pause(m);
+    for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
+        append_engine(out, a, engines[k]);
+    shifts_info(a->shifts, out);
+    if (!paused)
+        vcpus_resume(m);
 }
 
 void accel_help(GString *out)
@@ -159,5 +329,6 @@ void accel_help(GString *out)
             g_string_append_printf(out, "         options: %s\n", engines[k]->options);
         g_clear_error(&err);
     }
-    g_string_append(out, "auto     the fittest of these on this host (default)\n");
+    g_string_append(out, "auto     the fittest of these on this host (default)\n"
+                         "         options: shift=MS (for tests: moves to another engine every MS milliseconds on average), seed=N\n");
 }

@@ -1,7 +1,9 @@
 /*
- * Engines: what runs a guest's processors. DESIGN section 6.
+ * Engines: what runs a guest's processors, and how they move from one to another. DESIGN section 6.
  *
- * A machine has one engine at a time. vCPU threads (accel/vcpu.c) are the same for all; an engine is a table of hooks.
+ * A machine may have started several engines; one of them is in charge. vCPU threads (accel/vcpu.c) are the same for all; an engine
+ * is a table of hooks. struct cpu, the devices and guest memory are what all engines share: whenever a vCPU is paused, all of its
+ * state is there, and any engine can go on with it.
  */
 #ifndef ACCEL_ACCEL_H
 #define ACCEL_ACCEL_H
@@ -12,6 +14,16 @@
 #include <stdbool.h>
 
 struct machine;
+struct accel_ops;
+
+/* An engine that a machine has started. */
+struct engine {
+    const struct accel_ops *ops;
+    struct machine *machine;
+    void *data;      /* the engine's own */
+    unsigned vcpus;  /* so many vCPUs have been through vcpu_init */
+    int64_t time_ns; /* virtual time during which it was in charge, up to the last shift */
+};
 
 struct accel_ops {
     const char *name;        /* "interp" */
@@ -22,30 +34,53 @@ struct accel_ops {
     bool (*probe)(GError **err);
     /* Measured fitness for `auto`: higher boots a guest faster. */
     unsigned (*rank)(void);
-    /* `options`: what follows the engine's name in -accel, "key=value,..."; may be empty. */
-    bool (*machine_init)(struct machine *m, const char *options, GError **err);
-    void (*machine_fini)(struct machine *m);
-    bool (*vcpu_init)(struct cpu *cpu, GError **err);
-    void (*vcpu_fini)(struct cpu *cpu);
-    /* Runs until something needs the vCPU loop. Enters and leaves with struct cpu current. */
-    enum cpu_exit (*vcpu_run)(struct cpu *cpu);
-    /* Makes vcpu_run return soon. Any thread. */
-    void (*vcpu_kick)(struct cpu *cpu);
+    /* `options`: what follows the engine's name in -accel, "key=value,..."; may be empty. VM lock. */
+    bool (*machine_init)(struct engine *e, const char *options, GError **err);
+    void (*machine_fini)(struct engine *e);
+    /* The vCPU may not have its thread yet, and another engine may be in charge of it. VM lock, vCPUs paused. */
+    bool (*vcpu_init)(struct engine *e, struct cpu *cpu, GError **err);
+    void (*vcpu_fini)(struct engine *e, struct cpu *cpu);
+    /*
+     * For engines that keep state of a vCPU elsewhere between two calls of vcpu_run. vcpu_enter takes all of it out of struct cpu
+     * and the devices that belong to the vCPU, vcpu_leave puts it back there; before anybody may look, the vCPU has left. Both on
+     * the vCPU's thread, without locks. Between them struct cpu need only say what cpu_has_work() asks. Optional, both or none.
+     */
+    void (*vcpu_enter)(struct engine *e, struct cpu *cpu);
+    void (*vcpu_leave)(struct engine *e, struct cpu *cpu);
+    /* Runs until something needs the vCPU loop. On the vCPU's thread, without locks. */
+    enum cpu_exit (*vcpu_run)(struct engine *e, struct cpu *cpu);
+    /* Makes vcpu_run return soon, if cpu->events and cpu->poll, which are set before, don't. Any thread. Optional. */
+    void (*vcpu_kick)(struct engine *e, struct cpu *cpu);
+    /* Counters, a line each, for -d stats and `info accel`. vCPUs are paused. Optional. */
+    void (*info)(struct engine *e, GString *out);
 };
 
 /*
  * Picks and starts an engine: `preferences` are the arguments of -accel in order, NULL-terminated ("kvm", "jit,tb-size=64",
  * "auto"; empty: auto). Tries each until one works, telling in one line on stderr why one before it did not. An unknown
- * name is an error at once.
+ * name is an error at once. What they say about engines that are not tried counts when the engine is started later.
+ *
+ * "auto,shift=MS,seed=N" starts all engines that work here, and moves the vCPUs about at random instants, MS milliseconds
+ * of virtual time apart on average.
  */
 bool accel_init(struct machine *m, const char *const *preferences, GError **err);
 void accel_fini(struct machine *m);
-const char *accel_name(const struct machine *m);
+const char *accel_name(const struct machine *m); /* of the engine in charge */
 void accel_help(GString *out);
 
-/* --- vCPU threads (vcpu.c). Called from the main loop's thread with the VM lock held, unless said otherwise. ------------ */
+/* The rest: on the main loop's thread with the VM lock held, which is released while vCPUs pause. */
 
-/* Creates the threads, paused. */
+/*
+ * Puts another engine in charge of all vCPUs, wherever they are, starting it if need be. They go on if they were running. Fails
+ * with a sentence if there is no such engine or if it does not work here; then nothing has changed.
+ */
+bool accel_shift(struct machine *m, const char *name, GError **err);
+/* What is in charge, what else there is, and counters; several lines. */
+void accel_info(struct machine *m, GString *out);
+
+/* --- vCPU threads (vcpu.c) ------------------------------------------------------------------------------------------- */
+
+/* Has all engines that were started know all vCPUs, and creates the threads, paused. */
 bool vcpus_start(struct machine *m, GError **err);
 /* Returns when every vCPU is outside guest code; releases the VM lock meanwhile. Idempotent. */
 void vcpus_pause(struct machine *m);

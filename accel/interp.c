@@ -16,7 +16,7 @@ static unsigned interp_rank(void)
     return 1;
 }
 
-static bool interp_machine_init(struct machine *m, const char *options, GError **err)
+static bool interp_machine_init(struct engine *e, const char *options, GError **err)
 {
     if (!*options || !strcmp(options, "thread=multi") || !strcmp(options, "thread=single"))
         return true; /* threads are one for each processor in any case */
@@ -24,27 +24,22 @@ static bool interp_machine_init(struct machine *m, const char *options, GError *
     return false;
 }
 
-static void interp_machine_fini(struct machine *m)
+static void interp_machine_fini(struct engine *e)
 {
 }
 
-static bool interp_vcpu_init(struct cpu *cpu, GError **err)
+static bool interp_vcpu_init(struct engine *e, struct cpu *cpu, GError **err)
 {
     return true;
 }
 
-static void interp_vcpu_fini(struct cpu *cpu)
+static void interp_vcpu_fini(struct engine *e, struct cpu *cpu)
 {
 }
 
-static enum cpu_exit interp_vcpu_run(struct cpu *cpu)
+static enum cpu_exit interp_vcpu_run(struct engine *e, struct cpu *cpu)
 {
     return cpu_interp_run(cpu, 0);
-}
-
-/* cpu->events is looked at after every block: nothing to add. */
-static void interp_vcpu_kick(struct cpu *cpu)
-{
 }
 
 const struct accel_ops interp_accel = {
@@ -57,5 +52,4 @@ const struct accel_ops interp_accel = {
     .vcpu_init = interp_vcpu_init,
     .vcpu_fini = interp_vcpu_fini,
     .vcpu_run = interp_vcpu_run,
-    .vcpu_kick = interp_vcpu_kick,
 };

@@ -98,59 +98,60 @@ static unsigned jit_rank(void)
     return 10;
 }
 
-static bool jit_machine_init(struct machine *m, const char *options, GError **err)
+static bool jit_machine_init(struct engine *e, const char *options, GError **err)
 {
-    struct jit_engine *e = g_new0(struct jit_engine, 1);
-    if (parse_options(e, options, err)) {
-        e->options.perfmap = m->perfmap;
-        e->jit = jit_new(m, &e->options, err);
+    struct jit_engine *j = g_new0(struct jit_engine, 1);
+    if (parse_options(j, options, err)) {
+        j->options.perfmap = e->machine->perfmap;
+        j->jit = jit_new(e->machine, &j->options, err);
     }
-    if (!e->jit) {
-        g_free(e);
+    if (!j->jit) {
+        g_free(j);
         return false;
     }
-    if (e->lockstep)
-        e->check = check_new(e->jit);
-    m->accel->engine = e;
+    if (j->lockstep)
+        j->check = check_new(j->jit);
+    e->data = j;
     return true;
 }
 
-static void print_stats(const struct jit_engine *e)
+static void jit_info(struct engine *e, GString *out)
 {
+    const struct jit_engine *j = e->data;
     struct jit_stats s;
-    jit_get_stats(e->jit, &s);
-    log_line("jit: %" PRIu64 " units of %" PRIu64 " instructions (%" PRIu64 " by handlers), %" PRIu64 " bytes of code, %" PRIu64
-             " ns per instruction translated; %" PRIu64 " links, %" PRIu64 " units invalidated, %" PRIu64 " evictions",
-             s.units, s.insns, s.fallback_insns, s.code_bytes, s.insns ? s.translate_ns / s.insns : 0, s.links, s.invalidated,
-             s.evictions);
-    if (e->check) {
-        const struct check_stats *c = check_get_stats(e->check);
-        log_line("jit: lockstep: %" PRIu64 " instructions in %" PRIu64 " blocks run by both engines, %" PRIu64
-                 " by the interpreter alone; %" PRIu64 " blocks agreed only when run again",
-                 c->insns, c->blocks, c->alone, c->again);
+    jit_get_stats(j->jit, &s);
+    g_string_append_printf(out, "%" PRIu64 " units of %" PRIu64 " instructions (%" PRIu64 " by handlers), %" PRIu64
+                           " bytes of code, %" PRIu64 " ns per instruction translated; %" PRIu64 " links, %" PRIu64
+                           " units invalidated, %" PRIu64 " evictions\n",
+                           s.units, s.insns, s.fallback_insns, s.code_bytes, s.insns ? s.translate_ns / s.insns : 0, s.links,
+                           s.invalidated, s.evictions);
+    if (j->check) {
+        const struct check_stats *c = check_get_stats(j->check);
+        g_string_append_printf(out, "lockstep: %" PRIu64 " instructions in %" PRIu64 " blocks run by both engines, %" PRIu64
+                               " by the interpreter alone; %" PRIu64 " blocks agreed only when run again\n",
+                               c->insns, c->blocks, c->alone, c->again);
     }
 }
 
-static void jit_machine_fini(struct machine *m)
+static void jit_machine_fini(struct engine *e)
 {
-    struct jit_engine *e = m->accel->engine;
-    if (log_on(LOG_STATS))
-        print_stats(e);
-    check_free(e->check);
-    jit_free(e->jit);
-    g_free(e);
+    struct jit_engine *j = e->data;
+    check_free(j->check);
+    jit_free(j->jit);
+    g_free(j);
 }
 
 struct jit *jit_of(const struct machine *m)
 {
-    const struct jit_engine *e = m->accel->engine;
-    return e->jit;
+    const struct engine *e = m->accel->engine;
+    g_assert(e->ops == &jit_accel);
+    return ((const struct jit_engine *)e->data)->jit;
 }
 
-static bool jit_vcpu_init(struct cpu *cpu, GError **err)
+static bool jit_vcpu_init(struct engine *e, struct cpu *cpu, GError **err)
 {
-    struct jit_engine *e = cpu->machine->accel->engine;
-    if (e->check && cpu->machine->cpu_count > 1) {
+    const struct jit_engine *j = e->data;
+    if (j->check && e->machine->cpu_count > 1) {
         g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                     "-accel jit,check=interp compares one processor only: give -smp 1");
         return false;
@@ -184,7 +185,7 @@ static void print_handler_calls(const struct cpu *cpu)
     }
 }
 
-static void jit_vcpu_fini(struct cpu *cpu)
+static void jit_vcpu_fini(struct engine *e, struct cpu *cpu)
 {
     if (log_on(LOG_STATS))
         print_handler_calls(cpu);
@@ -218,20 +219,20 @@ static void run_some(struct jit_engine *e, struct cpu *cpu)
         cpu_run_block(cpu, block_find(cpu, false));
 }
 
-static enum cpu_exit jit_vcpu_run(struct cpu *cpu)
+static enum cpu_exit jit_vcpu_run(struct engine *e, struct cpu *cpu)
 {
-    struct jit_engine *e = cpu->machine->accel->engine;
+    struct jit_engine *j = e->data;
     sigjmp_buf env;
-    jit_enter_thread(e->jit, cpu);
+    jit_enter_thread(j->jit, cpu);
     cpu->unwind = &env;
     switch (sigsetjmp(env, 0)) {
     case 0: break;
     case EXCP_UNWIND_RETRY:
-        jit_unwind(e->jit, cpu);
+        jit_unwind(j->jit, cpu);
         cpu->stepping = false;
         break;
     default:
-        jit_unwind(e->jit, cpu);
+        jit_unwind(j->jit, cpu);
         cpu->stepping = false;
         if (!excp_take_raised(cpu))
             return CPU_EXIT_SHUTDOWN;
@@ -249,16 +250,11 @@ static enum cpu_exit jit_vcpu_run(struct cpu *cpu)
         }
         if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW)))
             cpu_run_one(cpu);
-        else if (!e->check)
-            run_some(e, cpu);
-        else if (!check_run(e->check, cpu))
+        else if (!j->check)
+            run_some(j, cpu);
+        else if (!check_run(j->check, cpu))
             return CPU_EXIT_KICK;
     }
-}
-
-/* cpu->poll, which cpu_event_set() sets, is looked at in every loop. */
-static void jit_vcpu_kick(struct cpu *cpu)
-{
 }
 
 const struct accel_ops jit_accel = {
@@ -273,5 +269,5 @@ const struct accel_ops jit_accel = {
     .vcpu_init = jit_vcpu_init,
     .vcpu_fini = jit_vcpu_fini,
     .vcpu_run = jit_vcpu_run,
-    .vcpu_kick = jit_vcpu_kick,
+    .info = jit_info,
 };

@@ -8,7 +8,7 @@
 
 extern const struct accel_ops jit_accel;
 
-/* The translator of a machine whose engine this is. */
+/* The translator of a machine that has this engine in charge. */
 struct jit *jit_of(const struct machine *m);
 
 #endif

@@ -2,8 +2,8 @@
  * One thread per vCPU: run, halt, pause, exclusive sections, work on the vCPU's thread.
  *
  * A vCPU is `running` between entering and leaving the engine; while it waits for an exclusive section (its own or another's) it
- * is also `safe`: it touches neither guest memory nor its state. Pausing waits until nobody is running; an exclusive section only
- * until everybody else is out or safe.
+ * is also `safe`: it touches neither guest memory nor its state. Pausing waits until nobody is running and all state is in struct
+ * cpu again; an exclusive section only until everybody else is out or safe.
  *
  * Locks: accel.lock, taken after the VM lock and never while calling out. A vCPU sleeps in HLT on its own condition; who posts
  * events looks at `asleep` first, so that an interrupt to a running vCPU costs no lock.
@@ -28,7 +28,9 @@ struct vcpu {
     struct accel *accel;
     pthread_t thread;
     pthread_cond_t wake; /* for this thread alone */
+    struct engine *engine; /* runs this vCPU; atomic; changes while it is paused */
     bool running, safe;
+    bool entered;          /* the engine has state of it: vcpu_leave must be called before anybody looks */
     bool asleep; /* atomic: waits on `wake` for something to do */
     struct work *work;
 };
@@ -45,13 +47,21 @@ static void accel_changed(struct accel *a)
 
 /* --- Kicking --------------------------------------------------------------------------------------------------------------- */
 
+/* Whoever sets an event before sees either the engine that runs the vCPU, or that engine sees the event when it begins. */
+static void kick_engine(struct vcpu *v)
+{
+    struct engine *e = __atomic_load_n(&v->engine, __ATOMIC_SEQ_CST);
+    if (e->ops->vcpu_kick)
+        e->ops->vcpu_kick(e, v->cpu);
+}
+
 /* Something is in cpu->events: a running vCPU sees it by itself, a sleeping one must be woken. Any thread, any lock. */
 static void host_kick(struct cpu *cpu)
 {
     struct vcpu *v = vcpu_of(cpu);
     if (!v)
         return;
-    v->accel->ops->vcpu_kick(cpu);
+    kick_engine(v);
     if (!__atomic_load_n(&v->asleep, __ATOMIC_SEQ_CST))
         return;
     pthread_mutex_lock(&v->accel->lock);
@@ -63,7 +73,7 @@ static void host_kick(struct cpu *cpu)
 static void push_out(struct vcpu *v)
 {
     cpu_event_set(v->cpu, CPU_EVENT_KICK);
-    v->accel->ops->vcpu_kick(v->cpu);
+    kick_engine(v);
     pthread_cond_signal(&v->wake);
 }
 
@@ -140,12 +150,39 @@ static void do_work(struct vcpu *v)
     }
 }
 
+/* The engine takes over the vCPU's state, or gives it back. With accel.lock held, but not meanwhile. */
+static void enter(struct vcpu *v)
+{
+    struct engine *e = v->engine;
+    if (v->entered || !e->ops->vcpu_enter)
+        return;
+    v->entered = true;
+    pthread_mutex_unlock(&v->accel->lock);
+    e->ops->vcpu_enter(e, v->cpu);
+    pthread_mutex_lock(&v->accel->lock);
+}
+
+static void leave(struct vcpu *v)
+{
+    v->running = true; /* exclusive sections wait for it */
+    pthread_mutex_unlock(&v->accel->lock);
+    v->engine->ops->vcpu_leave(v->engine, v->cpu);
+    pthread_mutex_lock(&v->accel->lock);
+    v->running = v->entered = false;
+    accel_changed(v->accel);
+}
+
 /* Waits until there is reason to run. False: the thread ends. With accel.lock held. */
 static bool wait_to_run(struct vcpu *v)
 {
     struct accel *a = v->accel;
     for (;;) {
-        do_work(v);
+        if (v->entered && (a->pause_depth || v->work) && !a->exclusive) {
+            leave(v);
+            continue;
+        }
+        if (!v->entered)
+            do_work(v);
         if (a->quit)
             return false;
         __atomic_store_n(&v->asleep, true, __ATOMIC_SEQ_CST);
@@ -190,12 +227,16 @@ static void *vcpu_thread(void *arg)
     machine_set_current_cpu(v->cpu->index);
     pthread_mutex_lock(&a->lock);
     while (wait_to_run(v)) {
+        struct engine *e = v->engine;
         v->running = true;
+        enter(v);
         pthread_mutex_unlock(&a->lock);
         cpu_pv_enter(v->cpu);
-        enum cpu_exit why = a->ops->vcpu_run(v->cpu);
+        enum cpu_exit why = e->ops->vcpu_run(e, v->cpu);
         cpu_pv_leave(v->cpu);
         pthread_mutex_lock(&a->lock);
+        if (v->entered && why == CPU_EXIT_SHUTDOWN)
+            leave(v);
         v->running = false;
         accel_changed(a);
         if (why == CPU_EXIT_SHUTDOWN) {
@@ -215,7 +256,7 @@ static bool anybody_running(const struct accel *a, const struct machine *m)
     if (a->exclusive)
         return true;
     for (unsigned k = 0; k < m->cpu_count; k++)
-        if (a->vcpus[k] && a->vcpus[k]->running)
+        if (a->vcpus[k] && (a->vcpus[k]->running || a->vcpus[k]->entered))
             return true;
     return false;
 }
@@ -227,12 +268,14 @@ bool vcpus_start(struct machine *m, GError **err)
     a->vcpus = g_new0(struct vcpu *, m->cpu_count);
     a->quit = false;
     a->pause_depth = 1;
-    for (unsigned k = 0; k < m->cpu_count; k++) {
-        if (!a->ops->vcpu_init(m->cpus[k], err))
+    for (guint k = 0; k < a->engines->len; k++)
+        if (!engine_init_vcpus(a->engines->pdata[k], err))
             return false;
+    for (unsigned k = 0; k < m->cpu_count; k++) {
         struct vcpu *v = g_new0(struct vcpu, 1);
         v->cpu = m->cpus[k];
         v->accel = a;
+        v->engine = a->engine;
         pthread_cond_init(&v->wake, NULL);
         v->cpu->vcpu = v;
         v->cpu->host = &host_ops;
@@ -249,7 +292,20 @@ bool vcpus_start(struct machine *m, GError **err)
         pthread_setname_np(v->thread, name);
         a->vcpus[k] = v;
     }
-    return true;
+    return shifts_begin(a->shifts, err);
+}
+
+bool vcpus_paused(const struct machine *m)
+{
+    return m->accel->pause_depth != 0; /* this thread alone changes it */
+}
+
+void vcpus_set_engine(struct machine *m, struct engine *e)
+{
+    struct accel *a = m->accel;
+    g_assert(vm_locked() && (!a->vcpus || vcpus_paused(m)));
+    for (unsigned k = 0; a->vcpus && k < m->cpu_count; k++)
+        __atomic_store_n(&a->vcpus[k]->engine, e, __ATOMIC_SEQ_CST);
 }
 
 void vcpus_pause(struct machine *m)
@@ -285,6 +341,7 @@ void vcpus_stop(struct machine *m)
     struct accel *a = m->accel;
     if (!a || !a->vcpus)
         return;
+    shifts_end(a->shifts);
     vcpus_pause(m);
     pthread_mutex_lock(&a->lock);
     a->quit = true;
@@ -301,10 +358,11 @@ void vcpus_stop(struct machine *m)
         vm_lock();
         v->cpu->vcpu = NULL;
         v->cpu->host = NULL;
-        a->ops->vcpu_fini(v->cpu);
         pthread_cond_destroy(&v->wake);
         g_free(v);
     }
+    for (guint k = 0; k < a->engines->len; k++)
+        engine_fini_vcpus(a->engines->pdata[k]);
     g_free(a->vcpus);
     a->vcpus = NULL;
 }

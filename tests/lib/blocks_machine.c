@@ -311,9 +311,9 @@ static void run_exclusive(struct cpu *cpu, void (*fn)(struct cpu *cpu, void *arg
 
 static void kick(struct cpu *cpu)
 {
-    struct accel *a = cpu->machine->accel;
-    if (a)
-        a->ops->vcpu_kick(cpu);
+    struct engine *e = cpu->machine->accel ? cpu->machine->accel->engine : NULL;
+    if (e && e->ops->vcpu_kick)
+        e->ops->vcpu_kick(e, cpu);
 }
 
 static const struct cpu_host_ops host_ops = { .exclusive = run_exclusive, .kick = kick };
@@ -427,7 +427,7 @@ struct blocks_machine *blocks_machine_new(const char *engine, const char *model,
     vm_lock();
     make_machine(b, model);
     if (!b->steps)
-        good = accel_init(b->m, preferences, err) && b->m->accel->ops->vcpu_init(b->cpu, err);
+        good = accel_init(b->m, preferences, err) && engine_init_vcpus(b->m->accel->engine, err);
     event_subscribe(1u << EVENT_EXCEPTION, on_exception, b);
     vm_unlock();
     g_mutex_init(&b->lock);
@@ -457,7 +457,7 @@ void blocks_machine_free(struct blocks_machine *b)
     vm_lock();
     event_unsubscribe(on_exception, b);
     if (b->m->accel) {
-        b->m->accel->ops->vcpu_fini(b->cpu);
+        engine_fini_vcpus(b->m->accel->engine);
         accel_fini(b->m);
     }
     cpu_free(b->cpu);
@@ -554,7 +554,7 @@ enum blocks_outcome blocks_machine_run(struct blocks_machine *b, unsigned most)
         else if (!strcmp(b->engine, "interp"))
             why = cpu->insn_count < limit ? cpu_interp_run(cpu, limit - cpu->insn_count) : CPU_EXIT_HALT;
         else
-            why = b->m->accel->ops->vcpu_run(cpu);
+            why = b->m->accel->engine->ops->vcpu_run(b->m->accel->engine, cpu);
         b->pauses += why == CPU_EXIT_KICK;
     } while (why == CPU_EXIT_KICK && !b->steps && !__atomic_load_n(&b->stuck, __ATOMIC_RELAXED));
     __atomic_store_n(&b->run_number, 0, __ATOMIC_RELAXED);

@@ -178,7 +178,7 @@ static bool start_engine(struct oracle_guest *g)
     const char *preferences[] = { g->engine, NULL };
     GError *err = NULL;
 
-    if (!g->jit || (accel_init(g->m, preferences, &err) && g->m->accel->ops->vcpu_init(g->cpu, &err)))
+    if (!g->jit || (accel_init(g->m, preferences, &err) && engine_init_vcpus(g->m->accel->engine, &err)))
         return true;
     printf("# %s: %s\n", g->engine, err->message);
     g_error_free(err);
@@ -235,7 +235,7 @@ void oracle_guest_free(struct oracle_guest *g)
         return;
     vm_lock();
     if (g->m->accel) {
-        g->m->accel->ops->vcpu_fini(g->cpu);
+        engine_fini_vcpus(g->m->accel->engine);
         accel_fini(g->m);
     }
     cpu_free(g->cpu);
