@@ -159,6 +159,58 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds)
     return g->result;
 }
 
+/* Forms of the JIT: as usual, nothing interpreted, flags always exact, code memory too small for a guest. */
+static const char *const engines[] = { "interp", "jit", "jit,hot=0", "jit,hot=0,flags=precise", "jit,hot=0,tb-size=1" };
+
+struct engine_test {
+    char *accel, *asked;
+    void (*fn)(void);
+};
+
+static void run_with_engine(const void *data)
+{
+    const struct engine_test *t = data;
+    g_setenv("ACCEL", t->accel, TRUE);
+    t->fn();
+    g_setenv("ACCEL", t->asked, TRUE);
+}
+
+static void free_engine_test(void *data)
+{
+    struct engine_test *t = data;
+    g_free(t->accel);
+    g_free(t->asked);
+    g_free(t);
+}
+
+static void add_for_engine(const char *path, const char *accel, const char *asked, void (*fn)(void))
+{
+    struct engine_test *t = g_new(struct engine_test, 1);
+    *t = (struct engine_test){ g_strdup(accel), g_strdup(asked), fn };
+    g_autofree char *full = g_strdup_printf("%s/%s", path, *accel ? accel : "auto");
+    g_test_add_data_func_full(full, t, (GTestDataFunc)run_with_engine, free_engine_test);
+}
+
+static bool is_there(const char *engine)
+{
+    g_autoptr(GString) help = g_string_new(NULL);
+    accel_help(help);
+    g_autofree char *line = g_strdup_printf("\n%.*s ", (int)strcspn(engine, ","), engine);
+    return strstr(help->str, line);
+}
+
+void guest_add(const char *path, void (*fn)(void))
+{
+    const char *asked = g_getenv("ACCEL") ? g_getenv("ACCEL") : "";
+    bool any = !*asked || !strcmp(asked, "auto");
+    bool one = !any && strcmp(asked, "jit") && strcmp(asked, "tcg");
+    if (one)
+        add_for_engine(path, asked, asked, fn);
+    for (unsigned k = 0; k < G_N_ELEMENTS(engines) && !one; k++)
+        if (is_there(engines[k]) && (any || g_str_has_prefix(engines[k], "jit")))
+            add_for_engine(path, engines[k], asked, fn);
+}
+
 void guest_expect(const void *start, const void *end, const char *output)
 {
     struct guest *g = guest_new(16 << 20, 1, NULL);

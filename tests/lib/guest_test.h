@@ -1,6 +1,6 @@
 /*
  * For bare-metal guests: a machine with RAM, processors and two ports, no firmware. The guest's code is assembled into
- * the test itself (GUEST_CODE) and runs on the engine that ACCEL names.
+ * the test itself (GUEST_CODE) and runs on the engine that ACCEL names; guest_add() runs it on several.
  *
  * Port 0xe9 takes characters, port 0xf4 a byte that ends the run: 0 is success, others say which check failed.
  */
@@ -34,6 +34,11 @@ void guest_poke(struct guest *g, uint64_t addr, uint64_t value, unsigned size);
 /* Processor 0 starts in real mode at 0000:addr. Runs to the end, at most `seconds` times TIME_SCALE of the environment;
  * returns g->result. */
 int guest_run(struct guest *g, uint16_t addr, unsigned seconds);
+/*
+ * A test for each engine that ACCEL leaves open, path/ENGINE: all if it is not set, the JIT in all its forms for "jit", else what
+ * it says.
+ */
+void guest_add(const char *path, void (*fn)(void));
 /* The usual whole test: loads at 0x7c00, runs, requires success and this output. */
 void guest_expect(const void *start, const void *end, const char *output);
 
