@@ -67,7 +67,10 @@ static void read_after(struct source *s)
     ram_copy(s->after, (const uint8_t *)(uintptr_t)(next + e->addend), INSN_MAX);
 }
 
-/* False: it is not whole within the page and what is known of the next one. */
+/*
+ * False: it is not whole within the page and what is known of the next one, or no instruction because of bytes there: only what
+ * is looked at again may depend on that page.
+ */
 static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
 {
     uint8_t bytes[2 * INSN_MAX];
@@ -78,7 +81,7 @@ static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
     memcpy(bytes + in_page, s->after, avail - in_page);
     *g = (struct guest_insn){ .off = (uint16_t)off };
     enum decode_result r = decode_insn(bytes, avail, mode, &g->i);
-    if (r == DECODE_MORE)
+    if (r == DECODE_MORE || (r != DECODE_OK && avail > in_page && decode_insn(bytes, in_page, mode, &g->i) == DECODE_MORE))
         return false;
     g->raises = r != DECODE_OK;
     if (g->raises)
