@@ -175,6 +175,10 @@ demo: $(B)/trapeze
 bench: $(B)/trapeze $(BENCHES)
 	@tests/bench/run $(B)
 
+# Every guest of tests/boot N times, by the JIT unless ACCEL says otherwise; G="cloud seabios" chooses.
+boots: $(B)/trapeze
+	@ACCEL='$(ACCEL)' TIME_SCALE=$(or $(SLOWER_$(m)),1) tests/bench/boots $(B) $(or $(N),50) $(G)
+
 lint:
 	@CC='$(COMPILE)' tests/lint
 
@@ -198,6 +202,7 @@ help:
 	@echo 'make demo         boots a Linux to a shell on this terminal; KERNEL=FILE INITRD=FILE ACCEL=ENGINE'
 	@echo 'make check        all tests; T=device/i8254 or T="unit insn" selects, ACCEL=ENGINE, JOBS=N'
 	@echo 'make bench        speed, side by side with QEMU if it is there'
+	@echo 'make boots        every guest 50 times in a row; N=TIMES G="cloud seabios" ACCEL=ENGINE'
 	@echo 'make lint         layers, headers, sizes of files and functions'
 	@echo 'make format       clang-format over the tree'
 	@echo 'make debug        a debug build under gdb; ARGS="-kernel ..."'
@@ -207,7 +212,7 @@ help:
 	@echo 'With each: m=$(subst $(eval) ,|,$(MODES)) chooses the kind of build (its tree is build/KIND), V=1 shows the'
 	@echo 'commands, CC=COMPILER, HOST_FPU=portable calculates x87 and SSE without the host'"'"'s unit.'
 
-.PHONY: all check demo bench lint format debug install clean help
+.PHONY: all check demo bench boots lint format debug install clean help
 
 ifneq ($(filter-out clean help format lint,$(GOALS)),)
 -include $(LIB_OBJS:.o=.d) $(B)/obj/ui/main.d $(TEST_SRCS:%.c=$(B)/obj/%.d) $(TEST_LIB_OBJS:.o=.d)

@@ -45,9 +45,10 @@ def boot(suite, arch, package, cpus):
             raise Failure('clock source changed or is odd: %s' % clocks)
 
 
-tap = Tap()
-for n, (name, suite, arch, package) in enumerate(KERNELS):
-    # In slow builds each kernel boots once.
-    for cpus in (1, 4) if SCALE == 1 else ((4, 1)[n % 2],):
-        tap.run('%s, -smp %d' % (name, cpus), boot, suite, arch, package, cpus)
-tap.done()
+if __name__ == '__main__':
+    tap = Tap()
+    for n, (name, suite, arch, package) in enumerate(KERNELS):
+        # In slow builds each kernel boots once.
+        for cpus in (1, 4) if SCALE == 1 else ((4, 1)[n % 2],):
+            tap.run('%s, -smp %d' % (name, cpus), boot, suite, arch, package, cpus)
+    tap.done()

@@ -4,11 +4,13 @@ import os, re, signal, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from guest import Guest, SCALE, Tap, fetch
 
+IMAGES = ('memtest86+x64.bin', 'memtest86+ia32.bin')
 
-def runs(image):
+
+def runs(image, cpus=1):
     with tempfile.TemporaryDirectory() as d:
         screen = os.path.join(d, 'screen')
-        with Guest('-display', 'none', '-serial', 'none', '-m', '16', '-dump-screen', screen,
+        with Guest('-display', 'none', '-serial', 'none', '-m', '16', '-smp', str(cpus), '-dump-screen', screen,
                    '-kernel', fetch('bookworm', 'amd64', 'memtest86+', 'boot/' + image)) as g:
             end, text = time.monotonic() + 300 * SCALE, ''
             while time.monotonic() < end:
@@ -32,7 +34,8 @@ def runs(image):
             g.wait(10)
 
 
-tap = Tap()
-for image in ('memtest86+x64.bin', 'memtest86+ia32.bin'):
-    tap.run(image, runs, image)
-tap.done()
+if __name__ == '__main__':
+    tap = Tap()
+    for image in IMAGES:
+        tap.run(image, runs, image)
+    tap.done()

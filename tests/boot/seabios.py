@@ -31,11 +31,12 @@ def log_tells(*extra, words):
             raise Failure('"%s" is not in the log:\n%s' % (word, log))
 
 
-tap = Tap()
-tap.run('default machine', log_tells, words=['Found 1 cpu(s)', '0000000000100000 - 0000000007fff000 = 1 RAM', 'table(50434146)', 'PS2 keyboard initialized',
-                                               'set VGA mode 3', 'All threads complete'])
-tap.run('-smp 4', log_tells, '-smp', '4', words=['Found 4 cpu(s)'])
-tap.run('-m 5G has memory above the hole', log_tells, '-m', '5G',
-        words=['- 00000000c0000000 = 2 RESERVED', '0000000100000000 - 0000000180000000 = 1 RAM'])
-tap.run('-no-acpi -no-hpet', log_tells, '-no-acpi', '-no-hpet', words=['No bootable device'])
-tap.done()
+if __name__ == '__main__':
+    tap = Tap()
+    tap.run('default machine', log_tells, words=['Found 1 cpu(s)', '0000000000100000 - 0000000007fff000 = 1 RAM', 'table(50434146)', 'PS2 keyboard initialized',
+                                                   'set VGA mode 3', 'All threads complete'])
+    tap.run('-smp 4', log_tells, '-smp', '4', words=['Found 4 cpu(s)'])
+    tap.run('-m 5G has memory above the hole', log_tells, '-m', '5G',
+            words=['- 00000000c0000000 = 2 RESERVED', '0000000100000000 - 0000000180000000 = 1 RAM'])
+    tap.run('-no-acpi -no-hpet', log_tells, '-no-acpi', '-no-hpet', words=['No bootable device'])
+    tap.done()

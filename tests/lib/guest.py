@@ -70,11 +70,13 @@ def command(*args):
 
 
 class Guest:
-    """A running program; what it prints collects in .text. Use with `with`: the process never outlives the block."""
+    """A running program; what it prints collects in .text; Guest.latest is the last one started. Use with
+    `with`: the process never outlives the block."""
 
     def __init__(self, *args, stdin=True):
         self.args = command(*args)
         self.text = ''
+        Guest.latest = self
         self.p = subprocess.Popen(self.args, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT)
         os.set_blocking(self.p.stdout.fileno(), False)
