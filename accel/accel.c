@@ -268,10 +268,10 @@ bool accel_shift(struct machine *m, const char *name, GError **err)
     bool paused = vcpus_paused(m);
     vcpus_pause(m);
     struct engine *e = accel_engine(m, ops, err);
-    if (e)
-        shifts_to(m, e);
     if (!paused)
         vcpus_resume(m);
+    if (e)
+        shifts_to(m, e);
     return e != NULL;
 }
 

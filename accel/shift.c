@@ -59,22 +59,34 @@ static void account(struct shifts *s)
     s->since = now;
 }
 
+static void emit_event(const struct machine *m, struct engine *e)
+{
+    guint number;
+    g_ptr_array_find(m->accel->engines, e, &number);
+    struct event event = { .kind = EVENT_SHIFT, .time = clock_now(m->clock), .number = number };
+    event_emit(&event);
+}
+
 void shifts_to(struct machine *m, struct engine *e)
 {
     struct accel *a = m->accel;
-    g_assert(vm_locked());
-    account(a->shifts);
+    struct shifts *s = a->shifts;
+    bool paused = vcpus_paused(m);
     if (a->engine == e)
         return;
+    int64_t start = clock_now(m->clock);
+    vcpus_pause(m);
+    account(s);
     a->engine = e;
     vcpus_set_engine(m, e);
-    a->shifts->count++;
-    if (event_wanted(EVENT_SHIFT)) {
-        guint number;
-        g_ptr_array_find(a->engines, e, &number);
-        struct event event = { .kind = EVENT_SHIFT, .time = clock_now(m->clock), .number = number };
-        event_emit(&event);
-    }
+    if (!paused)
+        vcpus_resume(m);
+    int64_t took = clock_now(m->clock) - start;
+    s->count++;
+    s->total_ns += took;
+    s->longest_ns = MAX(s->longest_ns, took);
+    if (event_wanted(EVENT_SHIFT))
+        emit_event(m, e);
 }
 
 void shifts_info(struct shifts *s, GString *out)
@@ -86,10 +98,11 @@ void shifts_info(struct shifts *s, GString *out)
     int64_t all = 0;
     for (guint k = 0; k < a->engines->len; k++)
         all += ((struct engine *)a->engines->pdata[k])->time_ns;
-    g_string_append_printf(out, "%" PRIu64 " shifts", s->count);
+    g_string_append_printf(out, "shifts: %" PRIu64, s->count);
     if (s->interval_ms)
-        g_string_append_printf(out, " (seed %" PRIu64 "), processors stood still for %.1f us each, at most %.1f us", s->seed,
-                               (double)s->total_ns / 1e3 / (double)s->count, (double)s->longest_ns / 1e3);
+        g_string_append_printf(out, " (seed %" PRIu64 ")", s->seed);
+    g_string_append_printf(out, "; processors stood still for %.1f us each time, at most %.1f us",
+                           (double)s->total_ns / 1e3 / (double)s->count, (double)s->longest_ns / 1e3);
     for (guint k = 0; k < a->engines->len && all > 0; k++) {
         const struct engine *e = a->engines->pdata[k];
         g_string_append_printf(out, "%s %s %.1f %%", k ? "," : "; time:", e->ops->name,
@@ -124,13 +137,7 @@ static void shift_at_random(void *opaque)
     struct accel *a = s->machine->accel;
     guint present, other = (guint)g_rand_int_range(s->random, 0, (gint32)a->engines->len - 1);
     g_ptr_array_find(a->engines, a->engine, &present);
-    int64_t start = clock_now(s->machine->clock);
-    vcpus_pause(s->machine);
     shifts_to(s->machine, a->engines->pdata[other + (other >= present)]);
-    vcpus_resume(s->machine);
-    int64_t took = clock_now(s->machine->clock) - start;
-    s->total_ns += took;
-    s->longest_ns = MAX(s->longest_ns, took);
     set_timer(s);
 }
 

@@ -25,9 +25,12 @@ struct accel {
     int64_t fault_reported; /* host microseconds of the last line about a triple fault; atomic */
 };
 
-/* --- Engines (accel.c). VM lock; vCPUs paused, if there are any yet. ------------------------------------------------------- */
+/* --- Engines (accel.c). VM lock ---------------------------------------------------------------------------------------------- */
 
-/* The engine of that kind, started now if it has not been. NULL: it does not work here, and why. */
+/*
+ * The engine of that kind, started now if it has not been; for that vCPUs are paused, if there are any yet. NULL: it does not work
+ * here, and why.
+ */
 struct engine *accel_engine(struct machine *m, const struct accel_ops *ops, GError **err);
 /* All that work here are started. */
 void accel_start_all(struct machine *m);
@@ -43,7 +46,7 @@ void shifts_free(struct shifts *s);
 bool shifts_parse(struct shifts *s, const char *options, GError **err);
 bool shifts_begin(struct shifts *s, GError **err);
 void shifts_end(struct shifts *s);
-/* Puts an engine in charge that has been started. */
+/* Puts an engine in charge that has been started; vCPUs go on if they were running. */
 void shifts_to(struct machine *m, struct engine *e);
 /* A line about what has been. */
 void shifts_info(struct shifts *s, GString *out);

@@ -1,6 +1,5 @@
 /*
- * The program: parses the command line, makes the machine, runs the main loop, and carries out what the machine
- * requests.
+ * The program: parses the command line, makes the machine, runs the main loop.
  *
  * The main loop's thread does all of this. It takes the VM lock to touch the machine; vCPU threads run beside it
  * (accel/vcpu.c). Everything that makes or changes the machine happens with the vCPUs paused.
@@ -10,9 +9,10 @@
 #include "hw/core/log.h"
 #include "hw/core/machine.h"
 #include "hw/core/vm_lock.h"
-#include "ui/options.h"
 #include "hw/core/opts.h"
+#include "ui/monitor.h"
 #include "ui/process.h"
+#include "ui/session.h"
 
 #include <glib-unix.h>
 #include <locale.h>
@@ -21,63 +21,111 @@
 #include <string.h>
 #include <unistd.h>
 
-struct session {
-    struct options options;
-    struct machine *m;
-    GMainLoop *loop;
-    int exit_code;
-};
-
 /* --- Making the machine ------------------------------------------------------------------------------------------- */
 
 static bool make_chardevs(struct session *s, GError **err)
 {
     for (guint i = 0; i < s->options.chardevs->len; i++) {
         const char *arg = s->options.chardevs->pdata[i];
-        if (!chr_new_chardev(s->m, arg, err)) {
+        struct chr *c = chr_new_chardev(s->m, arg, err);
+        if (!c) {
             g_prefix_error(err, "-chardev %s: ", arg);
             return false;
         }
+        chr_mux_set_escape(c, s->options.escape);
     }
     return true;
 }
 
-/* What -serial or -debugcon names, as an id for a device's chardev property; "" if it leads nowhere. */
-static bool make_legacy_chr(struct session *s, const char *option, const char *id, const char *spec, const char **out,
+/* What -serial, -debugcon or -monitor names; NULL: it leads nowhere. */
+static bool make_legacy_chr(struct session *s, const char *option, const char *id, const char *spec, struct chr **out,
                             GError **err)
 {
-    struct chr *c = NULL;
-    if (!chr_new_legacy(s->m, id, spec, &c, err)) {
+    if (!chr_new_legacy(s->m, id, spec, out, err)) {
         g_prefix_error(err, "%s %s: ", option, spec);
         return false;
     }
-    *out = c ? chr_id(c) : "";
-    if (c)
-        chr_mux_set_escape(c, s->options.escape);
+    if (*out)
+        chr_mux_set_escape(*out, s->options.escape);
     return true;
+}
+
+/* As an id for a device's chardev property; "" if it leads nowhere. */
+static bool make_device_chr(struct session *s, const char *option, const char *id, const char *spec, const char **out,
+                            GError **err)
+{
+    struct chr *c;
+    if (!make_legacy_chr(s, option, id, spec, &c, err))
+        return false;
+    *out = c ? chr_id(c) : "";
+    return true;
+}
+
+/*
+ * What is there without being asked for, as QEMU has it: on a terminal of their own serial port and monitor share it;
+ * if a serial port is said to be elsewhere, the monitor has it.
+ */
+static void add_defaults(struct session *s)
+{
+    struct options *o = &s->options;
+    bool terminal = o->nographic;
+    if (o->nodefaults)
+        return;
+    if (!terminal && !o->display_given && o->serials->len == 0 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
+        fputs("trapeze: note: this version has no window: the serial port is on this terminal (as with -nographic)\n",
+              stderr);
+        terminal = true;
+    }
+    if (o->serials->len == 0)
+        g_ptr_array_add(o->serials, g_strdup(!terminal ? "null" : o->monitor_given ? "stdio" : "mon:stdio"));
+    else if (terminal && !o->monitor_given)
+        g_ptr_array_add(o->monitors, g_strdup("stdio"));
 }
 
 static bool make_serials(struct session *s, GError **err)
 {
     static const char *const ids[PC_SERIAL_PORTS] = { "serial0", "serial1", "serial2", "serial3" };
     struct options *o = &s->options;
-    if (o->serials->len == 0 && !o->nodefaults) {
-        bool terminal = o->nographic;
-        if (!terminal && !o->display_given && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
-            fputs("trapeze: note: this version has no window: the serial port is on this terminal (as with -nographic)\n",
-                  stderr);
-            terminal = true;
-        }
-        g_ptr_array_add(o->serials, g_strdup(terminal ? "mon:stdio" : "null"));
-    }
     for (guint i = 0; i < o->serials->len; i++) {
         const char *spec = o->serials->pdata[i];
         if (strcmp(spec, "none") == 0)
             continue;
-        if (!make_legacy_chr(s, "-serial", ids[i], spec, &o->pc.serials[i], err))
+        if (!make_device_chr(s, "-serial", ids[i], spec, &o->pc.serials[i], err))
             return false;
     }
-    return !o->debugcon || make_legacy_chr(s, "-debugcon", "debugcon0", o->debugcon, &o->pc.debugcon, err);
+    return !o->debugcon || make_device_chr(s, "-debugcon", "debugcon0", o->debugcon, &o->pc.debugcon, err);
+}
+
+static bool make_monitor(struct session *s, struct chr *c, const char *option, const char *spec, GError **err)
+{
+    struct monitor *mon = monitor_new(s, c, err);
+    if (!mon) {
+        g_prefix_error(err, "%s %s: ", option, spec);
+        return false;
+    }
+    g_ptr_array_add(s->monitors, mon);
+    return true;
+}
+
+/* Behind the devices, so that on a shared terminal the serial port is what one sees first. */
+static bool make_monitors(struct session *s, GError **err)
+{
+    struct options *o = &s->options;
+    struct chr *c;
+    for (guint i = 0; i < o->serials->len; i++) {
+        const char *spec = o->serials->pdata[i];
+        if (!g_str_has_prefix(spec, "mon:") || !o->pc.serials[i] || !*o->pc.serials[i])
+            continue;
+        if (!make_monitor(s, chr_find(s->m, o->pc.serials[i]), "-serial", spec, err))
+            return false;
+    }
+    for (guint i = 0; i < o->monitors->len; i++) {
+        const char *spec = o->monitors->pdata[i];
+        g_autofree char *id = g_strdup_printf("monitor%u", i);
+        if (!make_legacy_chr(s, "-monitor", id, spec, &c, err) || (c && !make_monitor(s, c, "-monitor", spec, err)))
+            return false;
+    }
+    return true;
 }
 
 static const char *creatable_name(unsigned i)
@@ -139,9 +187,10 @@ static bool make_machine(struct session *s, GError **err)
     s->m->no_shutdown = o->no_shutdown;
     s->m->perfmap = o->perfmap;
     set_wall_clock(s);
+    add_defaults(s);
     if (!make_chardevs(s, err))
         return false;
-    if (o->machine == MACHINE_PC && (!make_serials(s, err) || !pc_init(s->m, &o->pc, err)))
+    if (!make_serials(s, err) || (o->machine == MACHINE_PC && !pc_init(s->m, &o->pc, err)))
         return false;
     if (!accel_init(s->m, (const char *const *)o->accels->pdata, err)) {
         if (!g_str_has_prefix((*err)->message, "-accel"))
@@ -153,83 +202,7 @@ static bool make_machine(struct session *s, GError **err)
     for (guint i = 0; i < o->devices->len; i++)
         if (!make_device(s, o->devices->pdata[i], err))
             return false;
-    return vcpus_start(s->m, err);
-}
-
-/* --- Requests of the machine -------------------------------------------------------------------------------------- */
-
-static void pause_machine(struct machine *m, enum run_state state)
-{
-    vcpus_pause(m);
-    clock_stop(m->clock);
-    m->run_state = state;
-}
-
-static void resume_machine(struct machine *m)
-{
-    m->run_state = RUN_STATE_RUNNING;
-    clock_start(m->clock);
-    vcpus_resume(m);
-}
-
-static void reset_machine(struct session *s)
-{
-    bool was_running = s->m->run_state == RUN_STATE_RUNNING;
-    pause_machine(s->m, RUN_STATE_PAUSED);
-    if (s->options.machine == MACHINE_PC)
-        pc_reset(s->m);
-    if (was_running)
-        resume_machine(s->m);
-}
-
-static void carry_out_one(struct session *s, enum machine_request what)
-{
-    struct machine *m = s->m;
-    switch (what) {
-    case REQUEST_NONE:
-        break;
-    case REQUEST_RESET:
-        reset_machine(s);
-        break;
-    case REQUEST_SHUTDOWN:
-        if (m->no_shutdown && m->exit_code == 0)
-            pause_machine(m, RUN_STATE_SHUTDOWN);
-        else
-            g_main_loop_quit(s->loop);
-        break;
-    case REQUEST_POWERDOWN:
-        if (m->board_power_button)
-            m->board_power_button(m);
-        break;
-    case REQUEST_PAUSE:
-        pause_machine(m, RUN_STATE_PAUSED);
-        break;
-    case REQUEST_QUIT:
-        g_main_loop_quit(s->loop);
-        break;
-    }
-}
-
-/* On the main loop, soon after somebody called machine_request(). */
-static gboolean carry_out(void *opaque)
-{
-    struct session *s = opaque;
-    vm_lock();
-    enum machine_request what;
-    while ((what = machine_take_request(s->m)) != REQUEST_NONE)
-        carry_out_one(s, what);
-    vm_unlock();
-    return G_SOURCE_REMOVE;
-}
-
-/* Any thread. */
-static void on_request(struct machine *m, void *opaque)
-{
-    GSource *source = g_idle_source_new();
-    g_source_set_priority(source, G_PRIORITY_DEFAULT);
-    g_source_set_callback(source, carry_out, opaque, NULL);
-    g_source_attach(source, m->loop);
-    g_source_unref(source);
+    return make_monitors(s, err) && vcpus_start(s->m, err);
 }
 
 /* --- Signals, and the text screen --------------------------------------------------------------------------------- */
@@ -291,15 +264,15 @@ static bool run(struct session *s, GError **err)
     s->loop = g_main_loop_new(NULL, FALSE);
     vm_lock();
     s->m = machine_new(false);
-    s->m->on_request = on_request;
-    s->m->on_request_opaque = s;
+    session_listen(s);
+    s->monitors = g_ptr_array_new_with_free_func(monitor_free);
     watch_signals(s);
     bool ok = make_machine(s, err);
     if (ok) {
         if (o->machine == MACHINE_PC)
             pc_reset(s->m);
         if (!o->start_paused)
-            resume_machine(s->m);
+            session_resume(s);
     }
     vm_unlock();
     ok = ok && process_ready(err);
@@ -312,6 +285,7 @@ static bool run(struct session *s, GError **err)
         dump_screen(s);
     accel_fini(s->m);
     s->exit_code = s->m->exit_code;
+    g_ptr_array_free(s->monitors, TRUE);
     machine_free(s->m);
     vm_unlock();
     g_main_loop_unref(s->loop);

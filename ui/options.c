@@ -21,6 +21,8 @@ static void print_and_finish(struct options *o, GString *text)
     o->done = true;
 }
 
+#define NO_QMP "this version has no QMP yet; -monitor takes commands for people"
+
 #define OPTION(name_) static bool on_##name_(struct options *o, const char *arg, GError **err)
 
 OPTION(help)
@@ -90,7 +92,34 @@ OPTION(serial)
     if (o->serials->len == PC_SERIAL_PORTS)
         return opts_error(err, "the machine has %d serial ports", PC_SERIAL_PORTS);
     g_ptr_array_add(o->serials, g_strdup(arg));
+    o->monitor_given |= g_str_has_prefix(arg, "mon:");
     return true;
+}
+
+OPTION(monitor)
+{
+    o->monitor_given = true;
+    if (strcmp(arg, "none") != 0)
+        g_ptr_array_add(o->monitors, g_strdup(arg));
+    return true;
+}
+
+/* [chardev=]ID[,mode=readline] */
+OPTION(mon)
+{
+    struct opts *a = opts_parse(arg, "chardev");
+    const char *id = opts_take(a, "chardev"), *mode = opts_take(a, "mode");
+    bool pretty = false;
+    bool ok = opts_take_bool(a, "pretty", &pretty, err) && opts_done(a, "chardev, mode, pretty", err);
+    if (ok && !id)
+        ok = opts_error(err, "chardev=ID is missing");
+    else if (ok && mode && strcmp(mode, "readline") != 0)
+        ok = opts_error(err, strcmp(mode, "control") ? "mode=%s: give readline" : "mode=%s: " NO_QMP, mode);
+    o->monitor_given = true;
+    if (ok)
+        g_ptr_array_add(o->monitors, g_strconcat("chardev:", id, NULL));
+    opts_free(a);
+    return ok;
 }
 
 OPTION(chardev)
@@ -277,7 +306,6 @@ OPTION(accepted)
 
 #define NO_DISKS "this version has no disks yet; boot with -kernel and -initrd, or -bios"
 #define NO_NET "this version has no network cards yet"
-#define NO_MONITOR "this version has no monitor yet"
 #define NO_GDB "this version has no gdb server yet"
 
 #define WORKS(name_, fn_, arg_, help_) { .name = name_, .fn = fn_, .arg = arg_, .help = help_ }
@@ -336,7 +364,8 @@ const struct option_row option_rows[] = {
     WORKS("pidfile", on_pidfile, "FILE", "write the process id there"),
     WORKS("daemonize", on_daemonize, NULL, "go to the background once the machine is made"),
     WORKS("echr", on_echr, "N", "escape character of the terminal instead of Ctrl-a (1)"),
-    WORKS("monitor", on_none_only, "none", "no monitor"),
+    WORKS("monitor", on_monitor, "DEVICE", "a monitor for commands on stdio, none, or a device as with -serial"),
+    WORKS("mon", on_mon, "[chardev=]ID[,mode=readline]", "a monitor on a -chardev"),
     WORKS("parallel", on_none_only, "none", "no parallel port"),
     WORKS("net", on_none_only, "none", "no network"),
     WORKS("nic", on_none_only, "none", "no network"),
@@ -368,9 +397,8 @@ const struct option_row option_rows[] = {
     ABSENT("mtdblock", "", NO_DISKS),
     ABSENT("sd", "", NO_DISKS),
     ABSENT("netdev", "", NO_NET),
-    ABSENT("mon", "", NO_MONITOR),
-    ABSENT("qmp", "", NO_MONITOR),
-    ABSENT("qmp-pretty", "", NO_MONITOR),
+    ABSENT("qmp", "", NO_QMP),
+    ABSENT("qmp-pretty", "", NO_QMP),
     ABSENT("s", NULL, NO_GDB),
     ABSENT("gdb", "", NO_GDB),
     ABSENT("vnc", "", "this version has no VNC server yet"),
@@ -439,6 +467,7 @@ void options_init(struct options *o)
     o->chardevs = g_ptr_array_new_with_free_func(g_free);
     o->serials = g_ptr_array_new_with_free_func(g_free);
     o->devices = g_ptr_array_new_with_free_func(g_free);
+    o->monitors = g_ptr_array_new_with_free_func(g_free);
     o->escape = 1;
 }
 
@@ -496,6 +525,7 @@ void options_clear(struct options *o)
     g_ptr_array_free(o->chardevs, TRUE);
     g_ptr_array_free(o->serials, TRUE);
     g_ptr_array_free(o->devices, TRUE);
+    g_ptr_array_free(o->monitors, TRUE);
     g_free(o->debugcon);
     g_free(o->pidfile);
     g_free(o->log_items);

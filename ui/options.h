@@ -22,6 +22,8 @@ struct options {
     GPtrArray *chardevs; /* char *: arguments of -chardev */
     GPtrArray *serials;  /* char *: arguments of -serial */
     GPtrArray *devices;  /* char *: arguments of -device */
+    GPtrArray *monitors; /* char *: where monitors are, as -monitor takes it, without "none" */
+    bool monitor_given;  /* the command line says where the monitor is, or that there is none */
     char *debugcon;      /* argument of -debugcon */
     bool nodefaults, nographic;
     bool display_given, vga_given;

@@ -78,5 +78,7 @@ size_t chr_inject(struct chr *c, const void *buf, size_t len);
  * others.
  */
 void chr_mux_set_escape(struct chr *mux, uint8_t escape);
+/* Do front ends share it? Then CHR_EVENT_FOCUS_IN tells one that it is seen; otherwise it always is. */
+bool chr_is_mux(const struct chr *c);
 
 #endif

@@ -234,12 +234,17 @@ struct chr *chr_mux_new(struct machine *m, const char *id, struct chr *base)
 
 struct chr *chr_mux_base(struct chr *c)
 {
-    return c->ops == &chr_mux_ops ? mux_of(c)->base : c;
+    return chr_is_mux(c) ? mux_of(c)->base : c;
+}
+
+bool chr_is_mux(const struct chr *c)
+{
+    return c->ops == &chr_mux_ops;
 }
 
 void chr_mux_set_escape(struct chr *c, uint8_t escape)
 {
-    if (c->ops == &chr_mux_ops)
+    if (chr_is_mux(c))
         mux_of(c)->escape = escape;
 }
 

@@ -120,7 +120,7 @@ static bool stdio_open(struct chr *c, struct chr_options *o, GError **err)
     bool signals = true;
 
     if (terminal.used)
-        return chr_error(err, o, "is used by another character device already");
+        return chr_error(err, o, "is used by another character device already; -serial mon:stdio has serial port and monitor on it");
     if (!chr_option_bool(o, "signal", &signals, err))
         return false;
     terminal.used = true;
