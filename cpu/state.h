@@ -377,6 +377,8 @@ struct cpu {
     uint64_t left_for_link, left_for_handler;
     uint64_t *handler_calls;      /* by row: instructions that generated code gave to their handlers; NULL without a JIT */
 
+    uint8_t run_failures[256];    /* of the JIT's runs, by instruction, lately */
+    uint32_t runs_failed;
     uint8_t x87_area[576 + 63];
     struct jump_entry jumps[JUMP_ENTRIES]; /* targets of indirect jumps that generated code met lately */
 };

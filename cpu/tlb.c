@@ -45,9 +45,17 @@ void tlb_set_free(struct tlb_set *s)
     g_free(s);
 }
 
+/* Page and addend stay: generated code may be between its look at the limit and the last access that this allows. */
+void tlb_forget_stack(struct tlb *t, uint64_t page)
+{
+    if (tlb_index(t->stack.page) == tlb_index(page))
+        memset(t->stack.limit, 0, sizeof t->stack.limit);
+}
+
 void tlb_clear_entry(struct tlb *t, unsigned index)
 {
     struct tlb_entry *e = &t->e[index];
+    tlb_forget_stack(t, (uint64_t)index << 12);
     e->tag_read = e->tag_write = e->tag_exec = tlb_empty_tag(index);
     t->used[index / 64] &= ~(UINT64_C(1) << (index % 64));
 }
@@ -257,8 +265,10 @@ static void tlb_protect(struct tlb *t, uint64_t host_page)
             unsigned k = w * 64 + __builtin_ctzll(bits);
             bits &= bits - 1;
             uint64_t page = entry_page(t, k);
-            if (!(t->info[k] & TLB_IO) && page + t->e[k].addend == host_page && t->e[k].tag_write == page)
+            if (!(t->info[k] & TLB_IO) && page + t->e[k].addend == host_page && t->e[k].tag_write == page) {
                 t->e[k].tag_write = page ^ TLB_SLOW;
+                tlb_forget_stack(t, page);
+            }
         }
     }
 }

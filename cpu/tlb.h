@@ -34,8 +34,19 @@ struct tlb_entry {
 #define TLB_ROM (1u << 4)    /* stores go to the region's ops or nowhere */
 #define TLB_BREAK (1u << 5)  /* a data breakpoint lies in the page */
 
+/*
+ * The page that generated code last found the stack in: a copy of an entry that may be read and written. Accesses relative to the
+ * stack pointer need no entry to be looked for, so they do not wait for its addend either.
+ */
+#define TLB_STACK_WORDS 8
+struct tlb_stack {
+    uint64_t page, addend;
+    uint64_t limit[TLB_STACK_WORDS]; /* [n - 1]: n words of 8 bytes fit in the page at offsets below this; 0: no page */
+};
+
 struct tlb {
     struct tlb_entry e[TLB_SIZE];
+    struct tlb_stack stack;
     uint64_t info[TLB_SIZE];
     uint64_t used[TLB_SIZE / 64]; /* bit per entry: flush cost follows entries in use */
     uint64_t id;                  /* new when a page that code came from may be gone: what was derived from its address is stale */
@@ -77,6 +88,8 @@ static inline bool tlb_tag_allows(uint64_t tag, uint64_t page)
 struct tlb_set *tlb_set_new(void);
 void tlb_set_free(struct tlb_set *s);
 void tlb_clear_entry(struct tlb *t, unsigned index);
+/* Whenever the entry of this page loses a permission. */
+void tlb_forget_stack(struct tlb *t, uint64_t page);
 /*
  * Makes each translation that may write to the RAM page at this host address ask again. Its vCPU is not in guest code.
  */

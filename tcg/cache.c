@@ -23,6 +23,11 @@
 
 #define SLICES 8
 #define HASH_BITS 15
+/* Among so many failures of runs, so many of one make an end of it. */
+#define RUN_WINDOW 4096
+#define RUN_FAILURES 64
+#define ALONE_BITS 16
+#define ALONE_MAX (1u << (ALONE_BITS - 3))
 #define SHARED_CODE (16u << 10) /* room for the code that all units share */
 
 /* A page of RAM with code in it. */
@@ -44,6 +49,8 @@ struct jit {
     GHashTable *pages;        /* host address of the page -> struct code_page */
     GPtrArray *limbo;         /* evicted units that a handler under way may still look at */
     uint64_t epoch;           /* counts evictions; atomic */
+    uint64_t alone[(1u << ALONE_BITS) / 64]; /* bit by host address of an instruction that is not to be part of a run */
+    unsigned alone_count;
     struct source source;
     struct jit_stats stats;
     struct perfmap *perfmap;  /* or NULL */
@@ -168,17 +175,10 @@ static void disturb_all(struct jit *j)
             __atomic_store_n(&j->machine->cpus[k]->poll, 1, __ATOMIC_SEQ_CST);
 }
 
-/*
- * The hook of a ram_block: a write to part of one page that is watched for code. Where none is left, the page is not watched any
- * more; blocks of the interpreter that relied on it go by the write counter.
- */
-static void code_written(void *opaque, struct ram_block *b, uint64_t offset, uint64_t len)
+/* All units of a page that were made from one of these granules. False: there was none. */
+static bool kill_in_page(struct jit *j, const uint8_t *page, uint64_t hit)
 {
-    struct jit *j = opaque;
-    const uint8_t *page = b->host + (offset & PAGE_MASK);
-    uint64_t hit = granules(offset & ~PAGE_MASK, (offset & ~PAGE_MASK) + len - 1);
     bool any = false;
-    pthread_mutex_lock(&j->lock);
     struct code_page *p = g_hash_table_lookup(j->pages, page);
     struct unit **at = p ? &p->units : NULL;
     while (at && *at) {
@@ -191,16 +191,76 @@ static void code_written(void *opaque, struct ram_block *b, uint64_t offset, uin
             at = &u->page_next;
         }
     }
-    bool left = p && p->units;
-    if (p && !left)
+    if (p && !p->units)
         g_hash_table_remove(j->pages, page);
-    if (!left) {
+    if (any)
+        disturb_all(j);
+    return any;
+}
+
+/*
+ * The hook of a ram_block: a write to part of one page that is watched for code. Where none is left, the page is not watched any
+ * more; blocks of the interpreter that relied on it go by the write counter.
+ */
+static void code_written(void *opaque, struct ram_block *b, uint64_t offset, uint64_t len)
+{
+    struct jit *j = opaque;
+    const uint8_t *page = b->host + (offset & PAGE_MASK);
+    uint64_t hit = granules(offset & ~PAGE_MASK, (offset & ~PAGE_MASK) + len - 1);
+    pthread_mutex_lock(&j->lock);
+    kill_in_page(j, page, hit);
+    if (!g_hash_table_contains(j->pages, page)) {
         __atomic_fetch_and(&b->watch[offset >> PAGE_BITS], (uint8_t)~DIRTY_CODE, __ATOMIC_SEQ_CST);
         __atomic_fetch_add(&b->code_gen[offset >> PAGE_BITS], 1, __ATOMIC_SEQ_CST);
     }
-    if (any)
-        disturb_all(j);
     pthread_mutex_unlock(&j->lock);
+}
+
+/* --- Runs that keep failing ------------------------------------------------------------------------------------------------------- */
+
+static unsigned alone_bit(const uint8_t *host)
+{
+    return (unsigned)((uintptr_t)host * UINT64_C(0x9e3779b97f4a7c15) >> (64 - ALONE_BITS));
+}
+
+static bool is_alone(const struct jit *j, const uint8_t *host)
+{
+    unsigned bit = alone_bit(host);
+    return j->alone[bit / 64] >> (bit % 64) & 1;
+}
+
+/* From *i to the end of its run, `page` being where it lies: each instruction by itself from now on. */
+static void split_run(struct jit *j, const uint8_t *page, const struct insn *i)
+{
+    unsigned first = i->end - i->len, last = i->end - 1u;
+    pthread_mutex_lock(&j->lock);
+    if (j->alone_count > ALONE_MAX) { /* they may long have gone elsewhere */
+        memset(j->alone, 0, sizeof j->alone);
+        j->alone_count = 0;
+    }
+    for (bool more = true; more; i++) {
+        unsigned bit = alone_bit(page + i->end - i->len);
+        j->alone[bit / 64] |= UINT64_C(1) << (bit % 64);
+        j->alone_count++;
+        last = i->end - 1u;
+        more = i->flags & INSN_RUN;
+    }
+    kill_in_page(j, page, granules(first, last));
+    pthread_mutex_unlock(&j->lock);
+}
+
+void jit_run_failed(struct jit *j, struct cpu *cpu, const struct insn *i)
+{
+    uint8_t *count = &cpu->run_failures[((uintptr_t)i >> 3) % G_N_ELEMENTS(cpu->run_failures)];
+    if (++cpu->runs_failed % RUN_WINDOW == 0)
+        memset(cpu->run_failures, 0, sizeof cpu->run_failures);
+    if (++*count < RUN_FAILURES)
+        return;
+    *count = 0;
+    uint64_t pc = cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    const struct tlb_entry *e = &cpu->tlb_exec->e[tlb_index(pc)];
+    if (e->tag_exec == pc)
+        split_run(j, (const uint8_t *)(uintptr_t)(pc + e->addend), i);
 }
 
 /* --- Eviction --------------------------------------------------------------------------------------------------------------------------- */
@@ -349,6 +409,8 @@ static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8
     s->precise = j->options.precise;
     if (!has_room(j) || !source_read(s))
         return NULL;
+    for (unsigned k = 0; k < s->count && j->alone_count; k++)
+        s->insns[k].alone = is_alone(j, s->page + s->insns[k].off);
     if (__atomic_load_n(gen_at, __ATOMIC_SEQ_CST) != gen || !(__atomic_load_n(watch, __ATOMIC_SEQ_CST) & DIRTY_CODE))
         return NULL;
     struct unit *u = g_new0(struct unit, 1);

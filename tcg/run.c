@@ -104,17 +104,26 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i)
 {
     const void *next = NULL;
     jit_flags_from_code(cpu);
-    cpu->handler_calls[i->row]++;
     uint64_t epoch = jit_epoch(cpu->jit);
-    cpu->insn = i;
-    cpu->stop_at = NULL;
-    i->fn(cpu, i);
-    if (!cpu->insn) { /* the handler has set RIP */
-        next = next_code(cpu);
-    } else if (must_leave(cpu, i) || jit_epoch(cpu->jit) != epoch) {
-        cpu->rip = insn_next_rip(cpu, i);
-        cpu->insn = NULL;
-        next = next_code(cpu);
+    if (i->flags & INSN_RUN)
+        jit_run_failed(cpu->jit, cpu, i);
+    for (;; i++) {
+        cpu->handler_calls[i->row]++;
+        cpu->insn = i;
+        cpu->stop_at = NULL;
+        i->fn(cpu, i);
+        if (!cpu->insn) { /* the handler has set RIP */
+            next = next_code(cpu);
+            break;
+        }
+        if (must_leave(cpu, i) || jit_epoch(cpu->jit) != epoch) {
+            cpu->rip = insn_next_rip(cpu, i);
+            cpu->insn = NULL;
+            next = next_code(cpu);
+            break;
+        }
+        if (!(i->flags & INSN_RUN))
+            break;
     }
     cpu->insn = NULL;
     cpu->left_for_handler += next == JIT_LEAVE;

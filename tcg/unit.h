@@ -64,6 +64,7 @@ struct guest_insn {
     bool loop;          /* a backward one */
     bool native;        /* the back end has a template; else the handler is called */
     bool falls;         /* execution may go on with the next one */
+    bool alone;         /* no check of memory is to be shared with its neighbours */
     bool raises;        /* no instruction: the handler raises */
     bool crosses;       /* its last bytes are in the next page: source.after has them */
     int16_t target;     /* page offset of a direct jump's target if it lies in the page, or -1 */
@@ -135,6 +136,13 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i);
 const void *jit_peek(struct cpu *cpu);
 /* Own bit in insn.flags of those whose handlers see the x87 state; others leave it in the host's registers. */
 #define INSN_SEES_X87 (1u << 15)
+/*
+ * Own bit in insn.flags: the next instruction relies on a check that was made before this one, so that a handler called for this
+ * one is followed by the next one's.
+ */
+#define INSN_RUN (1u << 13)
+/* Counts how often handlers do what is left of a run from *i on; it is translated without runs if that keeps happening. */
+void jit_run_failed(struct jit *j, struct cpu *cpu, const struct insn *i);
 /* A handler: interprets whatever the instruction is by now, and leaves. */
 void jit_interpret(struct cpu *cpu, const struct insn *i);
 

@@ -217,6 +217,7 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
     const struct gen_template *t = &g->b->templates[at->i.row];
     g->g = at;
     g->slow = -1;
+    gen_run_plan(g, (unsigned)(at - g->s->insns));
     if (at->crosses)
         gen_check_next_page(g);
     if (insn_row(&at->i)->end != END_NONE)
@@ -227,6 +228,7 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
         gen_call_handler(g);
     if (g->slow >= 0)
         g->cold[g->slow].back = g->e.at;
+    gen_run_end(g, (unsigned)(at - g->s->insns));
 }
 
 /* Behind instruction k, when n is the next to be emitted (or none). */
@@ -331,6 +333,7 @@ struct backend *backend_new(struct code_area *area)
     b->gen = g_new(struct gen, 1);
     gen_templates_integer(b->templates);
     gen_templates_flow(b->templates);
+    gen_templates_stack(b->templates);
     gen_templates_vector(b->templates);
     gen_templates_system(b->templates);
     gen_templates_x87(b->templates);

@@ -300,6 +300,9 @@ void entry_emit(struct backend *b, struct emit *e)
     }
     b->jump = emit_jump(b, e);
     align(e);
+    b->find_stack = emit_here(e);
+    gen_find_stack(e);
+    align(e);
     b->lookup = emit_lookup(e);
     align(e);
     b->end = emit_here(e);

@@ -62,6 +62,8 @@ struct cold *gen_cold(struct gen *g, enum cold_kind kind)
     g_assert(g->cold_count < G_N_ELEMENTS(g->cold));
     struct cold *c = &g->cold[g->cold_count++];
     *c = (struct cold){ .kind = kind, .loaded = g->loaded, .x87_at = g->x87_at };
+    if (gen_in_run(g))
+        c->run = (uint16_t)(g->run.first + 1);
     return c;
 }
 
@@ -206,8 +208,7 @@ void gen_address(struct gen *g, const struct insn *i)
         emit_extend_reg(&g->e, false, 1, 2, H_R9, H_R9);
 }
 
-/* The host's address of the linear address in R9: R9 + RCX; `reg` holds the address, too, if it is not R9. */
-static void tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write)
+struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write)
 {
     struct emit *e = &g->e;
     if (g->b->has_bmi2) {
@@ -224,8 +225,9 @@ static void tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write)
     size_t tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
     emit_op_mem(e, 0x2b, 3, H_RAX, hmem_index(H_TLB, H_RCX, 0, (int32_t)tag));
     emit_alu_imm(e, ALU_CMP, 3, H_RAX, (int32_t)(PAGE_SIZE - bytes));
-    gen_slow_if(g, CC_NBE);
+    struct fixup miss = emit_jcc(e, CC_NBE);
     emit_load(e, 3, H_RCX, hmem_index(H_TLB, H_RCX, 0, offsetof(struct tlb_entry, addend)));
+    return miss;
 }
 
 _Static_assert(sizeof(struct tlb_entry) == 32, "the check shifts by 12 - 5");
@@ -240,14 +242,17 @@ static bool is_simple(const struct insn *i)
 struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align)
 {
     struct emit *e = &g->e;
+    struct hmem m;
     gen_flags_clobber(g);
+    if (!align && gen_run_operand(g, i, bytes, write, &m))
+        return m;
     if (is_simple(i) && !align) {
         unsigned base = (unsigned)gen_host[i->base];
         if (i->disp)
             emit_lea(e, 3, H_RAX, hmem_base((int)base, (int32_t)i->disp));
         else
             emit_mov(e, H_RAX, base);
-        tlb_check(g, H_RAX, bytes, write);
+        gen_slow_from(g, gen_tlb_check(g, H_RAX, bytes, write));
         return hmem_index((int)base, H_RCX, 0, (int32_t)i->disp);
     }
     gen_address(g, i);
@@ -259,14 +264,8 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
         emit_reg(e, &test, 0, H_R9);
         gen_slow_if(g, CC_NZ);
     }
-    tlb_check(g, H_R9, bytes, write);
+    gen_slow_from(g, gen_tlb_check(g, H_R9, bytes, write));
     return hmem_index(H_R9, H_RCX, 0, 0);
-}
-
-struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write)
-{
-    struct insn at = { .base = R_RSP, .index = R_ZERO, .disp = disp, .asize = g->s->cpu->stack_size, .seg = SEG_SS };
-    return gen_mem(g, &at, bytes, write, 0);
 }
 
 struct hmem gen_mem_r9(struct gen *g, struct hmem m)
@@ -281,10 +280,10 @@ void gen_nothing(struct gen *g, const struct insn *i, unsigned arg)
 {
 }
 
-void gen_templates_add(struct gen_template *t, const struct gen_entry *table, unsigned count)
+void gen_templates_add(struct gen_template *t, const struct gen_entry *table, unsigned count, unsigned also)
 {
     for (unsigned row = 0; row < insn_row_count; row++)
         for (unsigned k = 0; k < count; k++)
             if (insn_rows[row].op == table[k].op)
-                t[row] = (struct gen_template){ table[k].fn, table[k].arg, table[k].needs };
+                t[row] = (struct gen_template){ table[k].fn, table[k].arg, (uint16_t)(table[k].needs | also) };
 }

@@ -52,6 +52,7 @@ struct backend {
     const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
     const uint8_t *jump;                 /* RAX: RIP; flags in cpu->arith: goes there, or leaves */
+    const uint8_t *find_stack;           /* gen_find_stack() */
     const uint8_t *lookup;               /* RAX: RIP, kept; RCX: its code, or 0; R9 is used */
     const uint8_t *end;                  /* of all this */
     bool has_avx, has_bmi2, has_xsave;
@@ -67,6 +68,7 @@ enum cold_kind {
     COLD_X87,         /* x87 registers likewise */
     COLD_LINK,        /* not yet linked */
     COLD_FAR,         /* direct jump to another page, flags in place */
+    COLD_RUN,         /* accesses to the stack outside the page where it was last */
     COLD_RETURN,      /* the shadow stack does not know this return address (RAX) */
 };
 
@@ -76,12 +78,26 @@ struct cold {
     struct fixup from[6];
     unsigned from_count;
     const uint8_t *back; /* writable view */
-    const uint8_t *again; /* likewise: an operand of x87 that the TLB has after all; or NULL */
+    const uint8_t *again; /* likewise: where an operand of x87, or the stack, turns out to be in reach after all; or NULL */
+    const uint8_t *found; /* COLD_RUN, likewise: the TLB has the only access, addend in RCX */
     const struct insn *insn;
     struct link *link;
-    int32_t off;
+    int32_t off;     /* page offset; COLD_RUN: lowest address, relative to RSP */
+    uint16_t run;    /* index of the first instruction of the run that it is part of, plus 1; or 0 */
+    uint8_t words;   /* COLD_RUN: from there */
+    uint8_t bytes;   /* COLD_RUN of one access: its size, else 0 */
+    bool write;      /* likewise */
     uint8_t loaded;  /* LOADED_*: as at the jump */
     const struct guest_insn *x87_at; /* likewise */
+};
+
+/* Straight code whose accesses to the stack are checked at once (gen_stack.c). */
+struct run {
+    unsigned first, last; /* indexes of its instructions */
+    unsigned accesses;    /* 0: none */
+    int32_t low;          /* lowest address, relative to RSP at the first one */
+    unsigned words;       /* of 8 bytes, from there */
+    struct cold *cold;    /* of the check; NULL: not yet made */
 };
 
 struct gen {
@@ -94,6 +110,7 @@ struct gen {
     bool flags_saved; /* cpu->arith is */
     uint8_t loaded;   /* bits of cpu->loaded that are known to be set */
     const struct guest_insn *x87_at; /* the x87 instruction that struct fpu does not name as the last one yet, or NULL */
+    struct run run;   /* the last one */
     int slow;         /* index of the COLD_HANDLER of the instruction under way, or -1 */
     uint8_t *label[UNIT_INSNS]; /* of each instruction emitted, writable view; NULL: not yet */
     struct { struct fixup f; uint16_t to; } forward[UNIT_INSNS * 2]; /* jumps to instructions not yet emitted */
@@ -115,6 +132,7 @@ struct gen {
 #define GEN_SMAP 512u  /* CR4.SMAP */
 #define GEN_CODE64 1024u /* 64-bit mode */
 #define GEN_X87 128u   /* x87 or MMX registers */
+#define GEN_PLAIN 4096u /* integers only, memory operands of up to 8 bytes, no change of the view of memory or of hidden state */
 
 /* The template of all rows of an operation. */
 struct gen_entry {
@@ -123,13 +141,15 @@ struct gen_entry {
     uint8_t arg;
     uint16_t needs; /* GEN_* */
 };
-void gen_templates_add(struct gen_template *t, const struct gen_entry *table, unsigned count);
+/* `also`: what all of them need. */
+void gen_templates_add(struct gen_template *t, const struct gen_entry *table, unsigned count, unsigned also);
 /* Of instructions that need no code. */
 gen_fn gen_nothing;
 
 /* Fills the table of templates for the rows of one family. */
 void gen_templates_integer(struct gen_template *t);
 void gen_templates_flow(struct gen_template *t);
+void gen_templates_stack(struct gen_template *t);
 void gen_templates_vector(struct gen_template *t);
 void gen_templates_system(struct gen_template *t);
 bool gen_polls_next(const struct source *s, const struct guest_insn *at);
@@ -202,13 +222,36 @@ void gen_address(struct gen *g, const struct insn *i);
  * cpu->arith if they matter. `align`: 0, or the boundary that it must lie on.
  */
 struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align);
-struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write);
 /* The same address in R9 alone: RCX is free. */
 struct hmem gen_mem_r9(struct gen *g, struct hmem m);
 static inline struct hmem gen_rm_mem(struct gen *g, const struct insn *i, bool write)
 {
     return gen_mem(g, i, 1u << i->osize, write, 0);
 }
+
+/*
+ * The check behind it: the linear address in `reg` (R9 or RAX) belongs to RCX as addend; RAX is used. Returns the jump for an
+ * access that the TLB does not let pass.
+ */
+struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write);
+
+/* --- Stack (gen_stack.c) ------------------------------------------------------------------------------------------------- */
+
+/* As gen_mem(), at RSP + disp; in a run flags stay where they are, but for its first access. */
+struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write);
+void gen_move_sp(struct gen *g, int32_t bytes);
+static inline bool gen_in_run(const struct gen *g)
+{
+    unsigned k = (unsigned)(g->g - g->s->insns);
+    return g->run.accesses && k >= g->run.first && k <= g->run.last;
+}
+/* Before instruction `first` is emitted, and behind each. */
+void gen_run_plan(struct gen *g, unsigned first);
+void gen_run_end(struct gen *g, unsigned k);
+/* Is the memory operand one that has been, or now is, checked with its run? Then *m is how to reach it. */
+bool gen_run_operand(struct gen *g, const struct insn *i, unsigned bytes, bool write, struct hmem *m);
+void gen_cold_run(struct gen *g, const struct cold *c);
+void gen_find_stack(struct emit *e);
 
 /* --- Flow (gen_flow.c) --------------------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /*
- * Templates for the stack, near transfers and what follows from them: links, the jump cache, the shadow stack of calls.
+ * Templates for near transfers and what follows from them: links, the jump cache, the shadow stack of calls.
  *
  * A guest call leaves its return address on the shadow stack, beside the host's own: a guest return that finds it there returns
  * by the host's RET, which the host's processor predicts. One that doesn't asks the jump cache. Direct jumps within the page are
@@ -246,20 +246,15 @@ static void gen_jmp_near(struct gen *g, const struct insn *i, unsigned arg)
 
 /* --- Calls ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* RSP of the guest moves by `bytes`. */
-static void move_sp(struct gen *g, int32_t bytes)
-{
-    emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, bytes));
-}
-
 /* The guest's return address onto both stacks; a shadow stack that is full begins anew. */
 static void push_return(struct gen *g, const struct insn *i)
 {
     struct emit *e = &g->e;
+    gen_flags_clobber(g);
     struct hmem m = gen_stack(g, -(1 << i->osize), 1u << i->osize, true);
     gen_rip(g, i->end);
     emit_store(e, i->osize, H_RAX, m);
-    move_sp(g, -(1 << i->osize));
+    gen_move_sp(g, -(1 << i->osize));
     emit_op_mem(e, 0x3b, 3, H_RSP, STATE(host_stack_low));
     struct fixup room = emit_jcc8(e, 0x70 | CC_NB);
     emit_load(e, 3, H_RSP, STATE(host_stack));
@@ -267,13 +262,19 @@ static void push_return(struct gen *g, const struct insn *i)
     emit_push(e, H_RAX);
 }
 
-/* Where a call comes back: RAX is the RIP here. */
+/*
+ * Where a call comes back: RAX is the RIP here. Only what has changed is stored: else each call's return address would wait for
+ * that of the call before, through memory and the stack.
+ */
 static void after_call(struct gen *g, const struct insn *i)
 {
     struct emit *e = &g->e;
     emit_lea(e, 3, H_RSP, hmem_base(H_RSP, 8));
     emit_lea(e, 3, H_RAX, hmem_base(H_RAX, -(int32_t)i->end));
+    emit_op_mem(e, 0x3b, 3, H_RAX, STATE(rip));
+    struct fixup same = emit_jcc8(e, 0x70 | CC_Z);
     emit_store(e, 3, H_RAX, STATE(rip));
+    emit_bind8(e, same);
     g->flags_here = false;
     g->flags_saved = true;
     g->loaded = 0;
@@ -316,57 +317,15 @@ static void gen_ret(struct gen *g, const struct insn *i, unsigned arg)
 {
     struct emit *e = &g->e;
     int32_t bytes = (1 << i->osize) + (arg ? (uint16_t)i->imm : 0);
+    gen_flags_clobber(g);
     emit_load(e, i->osize, H_RAX, gen_stack(g, 0, 1u << i->osize, false));
     emit_op_mem(e, 0x3b, 3, H_RAX, hmem_base(H_RSP, 8));
     struct cold *c = gen_cold(g, COLD_RETURN);
     c->from[c->from_count++] = emit_jcc(e, CC_NZ);
     c->insn = &g->u->insns[g->g - g->s->insns];
     c->off = bytes;
-    move_sp(g, bytes);
+    gen_move_sp(g, bytes);
     emit_ret(e);
-}
-
-/* --- Stack ------------------------------------------------------------------------------------------------------------------------------- */
-
-static void gen_push(struct gen *g, const struct insn *i, unsigned arg)
-{
-    int32_t bytes = 1 << i->osize;
-    if (i->flags & INSN_MEM) {
-        emit_load(&g->e, i->osize, H_R9, gen_rm_mem(g, i, false));
-        emit_store(&g->e, i->osize, H_R9, gen_stack(g, -bytes, (unsigned)bytes, true));
-    } else {
-        struct hmem m = gen_stack(g, -bytes, (unsigned)bytes, true);
-        emit_store(&g->e, i->osize, gen_src(g, i->rm, i->osize, H_RAX), m);
-    }
-    move_sp(g, -bytes);
-}
-
-static void gen_push_imm(struct gen *g, const struct insn *i, unsigned arg)
-{
-    int32_t bytes = 1 << i->osize;
-    struct enc c = { .opcode = 0xc7, .w = i->osize == 3, .imm = (int64_t)i->imm, .imm_size = 4 };
-    emit_mem(&g->e, &c, 0, gen_stack(g, -bytes, (unsigned)bytes, true));
-    move_sp(g, -bytes);
-}
-
-static void gen_pop(struct gen *g, const struct insn *i, unsigned arg)
-{
-    int32_t bytes = 1 << i->osize;
-    struct hmem m = gen_stack(g, 0, (unsigned)bytes, false);
-    unsigned d = gen_dst(g, i->rm, H_RAX, false);
-    emit_load(&g->e, i->osize, d, m);
-    gen_dst_end(g, i->rm, d);
-    if (i->rm != R_RSP)
-        move_sp(g, bytes);
-}
-
-static void gen_leave(struct gen *g, const struct insn *i, unsigned arg)
-{
-    struct insn at = { .base = R_RBP, .index = R_ZERO, .asize = g->s->cpu->stack_size, .seg = SEG_SS };
-    int32_t bytes = 1 << i->osize;
-    emit_load(&g->e, i->osize, H_RAX, gen_mem(g, &at, (unsigned)bytes, false, 0));
-    emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(H_RBP, bytes));
-    emit_op_reg(&g->e, 0x8b, i->osize, H_RBP, H_RAX);
 }
 
 /* --- Cold code --------------------------------------------------------------------------------------------------------------------------- */
@@ -375,7 +334,7 @@ static void cold_handler(struct gen *g, const struct cold *c)
 {
     if (c->x87_at)
         gen_x87_note(g, c->x87_at);
-    if (c->again) {
+    if (c->kind == COLD_HANDLER && c->again) {
         emit_mov_imm(&g->e, H_RAX, (uintptr_t)c->insn);
         emit_call_to(&g->e, g->b->reach[c->loaded & LOADED_VECTORS ? 1 : 0]);
         emit_alu_imm_mem(&g->e, ALU_CMP, 0, STATE(reached), 0, false);
@@ -391,7 +350,7 @@ static void cold_return(struct gen *g, const struct cold *c)
     emit_call_to(e, g->b->lookup);
     emit_op_reg(e, 0x85, 3, H_RCX, H_RCX);
     struct fixup miss = emit_jcc8(e, 0x70 | CC_Z);
-    move_sp(g, c->off);
+    gen_move_sp(g, c->off);
     emit_load(e, 3, H_RSP, STATE(host_stack));
     struct enc jmp = { .opcode = 0xff };
     emit_reg(e, &jmp, 4, H_RCX);
@@ -406,6 +365,10 @@ static void emit_cold(struct gen *g, struct cold *c)
         emit_bind(e, c->from[k]);
     switch (c->kind) {
     case COLD_HANDLER:
+        cold_handler(g, c);
+        break;
+    case COLD_RUN:
+        gen_cold_run(g, c);
         cold_handler(g, c);
         break;
     case COLD_VECTORS:
@@ -462,13 +425,9 @@ static const struct gen_entry table[] = {
     { &op_call_near, gen_call_near, 0, GEN_NEAR | GEN_STACK },
     { &op_ret, gen_ret, 0, GEN_NEAR | GEN_STACK },
     { &op_ret_imm, gen_ret, 1, GEN_NEAR | GEN_STACK },
-    { &op_push, gen_push, 0, GEN_STACK },
-    { &op_push_imm, gen_push_imm, 0, GEN_STACK },
-    { &op_pop, gen_pop, 0, GEN_STACK | GEN_REG },
-    { &op_leave, gen_leave, 0, GEN_STACK },
 };
 
 void gen_templates_flow(struct gen_template *t)
 {
-    gen_templates_add(t, table, G_N_ELEMENTS(table));
+    gen_templates_add(t, table, G_N_ELEMENTS(table), 0);
 }
