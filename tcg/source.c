@@ -130,19 +130,45 @@ static void sort(struct source *s)
         s->at[s->insns[k].off] = (int16_t)k;
 }
 
+static struct guest_insn *target_in_unit(struct source *s, const struct guest_insn *g)
+{
+    return g->target >= 0 && s->at[g->target] >= 0 ? &s->insns[s->at[g->target]] : NULL;
+}
+
+/* Between an instruction and the jump back to it; where functions begin there is a poll already. */
+static bool always_calls(const struct guest_insn *from, const struct guest_insn *jump)
+{
+    bool call = false;
+    for (const struct guest_insn *g = from; g < jump; g++) {
+        if (!g->falls || g[1].off != g->i.end || (g > from && g->leader))
+            return false;
+        call |= is_call(&g->i);
+    }
+    return call;
+}
+
 static void mark_leaders(struct source *s)
 {
     for (unsigned k = 0; k < s->count; k++) {
-        struct guest_insn *g = &s->insns[k];
-        if (g->target < 0 || s->at[g->target] < 0 || is_call(&g->i))
-            continue;
-        struct guest_insn *t = &s->insns[s->at[g->target]];
-        t->leader = true;
-        t->loop |= t->off <= g->off;
+        struct guest_insn *t = target_in_unit(s, &s->insns[k]);
+        if (t && !is_call(&s->insns[k].i))
+            t->leader = true;
+    }
+    for (unsigned k = 0; k < s->count; k++) {
+        const struct guest_insn *g = &s->insns[k];
+        struct guest_insn *t = target_in_unit(s, g);
+        if (t && t <= g && !is_call(&g->i))
+            t->loop |= !always_calls(t, g);
     }
 }
 
 /* --- Liveness ----------------------------------------------------------------------------------------------------------------- */
+
+/* A call whose target the unit doesn't know, or that may show its flags if it faults. */
+static bool leads_out(const struct source *s, const struct guest_insn *g)
+{
+    return is_call(&g->i) && (s->precise || g->target < 0 || s->at[g->target] < 0);
+}
 
 /*
  * Which flags an instruction reads, and which it surely writes. A handler may raise and so shows all flags; so does every way
@@ -155,7 +181,7 @@ static void flags_of(const struct source *s, const struct guest_insn *g, uint16_
     if (g->raises)
         return;
     const struct insn_row *row = insn_row(&g->i);
-    if (row->end == END_JUMP && g->native && !is_call(&g->i)) {
+    if (row->end == END_JUMP && g->native && !leads_out(s, g)) {
         *reads = row->flags_read & FLAGS_ARITH;
         return; /* ways out are added by their successors */
     }
@@ -182,7 +208,7 @@ static bool liveness_pass(struct source *s)
         if (g->falls)
             out |= live_at(s, g->i.end);
         if (!g->raises && insn_row(&g->i)->end == END_JUMP)
-            out |= is_call(&g->i) ? FLAGS_ARITH : live_at(s, g->target);
+            out |= leads_out(s, g) ? FLAGS_ARITH : live_at(s, g->target);
         uint16_t live = (uint16_t)((out & ~writes) | reads);
         if (s->precise && (g->loop || g->off == s->start))
             live = FLAGS_ARITH; /* an interrupt may show them */

@@ -182,7 +182,7 @@ static void emit_entries(struct gen *g, const struct guest_insn *at)
     if (at->live)
         gen_flags_load(g);
     else
-        emit_nop(e, 5);
+        emit_nop(e, 8);
     align_to(e, 8);
     u->patch = e->at;
     u->entry = emit_here(e);
@@ -222,6 +222,8 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
         gen_check_next_page(g);
     if (insn_row(&at->i)->end != END_NONE)
         gen_x87_settle(g);
+    if (gen_in_run(g))
+        gen_run_prepare(g, &at->i);
     if (at->native)
         t->fn(g, &at->i, t->arg);
     else

@@ -29,21 +29,6 @@ static void load_registers(struct emit *e)
     emit_load(e, 3, H_TLB, STATE(tlb));
 }
 
-static void load_flags(struct emit *e)
-{
-    emit_extend_mem(e, false, 1, 2, H_RAX, STATE(arith));
-    emit_alu_imm(e, ALU_ADD, 0, H_RAX, 127);
-    emit8(e, 0x9e); /* SAHF */
-}
-
-static void store_flags(struct emit *e)
-{
-    emit8(e, 0x9f); /* LAHF */
-    struct enc seto = { .opcode = 0x90, .map = EMAP_0F };
-    emit_reg(e, &seto, 0, H_RAX);
-    emit_store(e, 1, H_RAX, STATE(arith));
-}
-
 /* --- Vector registers ------------------------------------------------------------------------------------------------------- */
 
 static struct hmem vector(unsigned k, unsigned offset)
@@ -186,7 +171,7 @@ static const uint8_t *emit_leave(const struct backend *b, struct emit *e, struct
     const uint8_t *at = emit_here(e);
     emit_store(e, 3, H_RAX, to);
     if (flags)
-        store_flags(e);
+        gen_arith_save(e);
     store_registers(e);
     emit_exit(b, e);
     return at;
@@ -221,7 +206,7 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
         emit_load_vectors(b, e);
     if (loaded & LOADED_X87)
         load_x87_if_saved(b, e);
-    load_flags(e);
+    gen_arith_load(e);
     emit_ret(e);
     emit_bind(e, other);
     emit_alu_imm(e, ALU_CMP, 3, H_RAX, 1); /* JIT_LEAVE */

@@ -16,12 +16,35 @@ const int8_t gen_host[16] = {
 
 /* --- Flags ----------------------------------------------------------------------------------------------------------------- */
 
+/*
+ * Byte by byte: to put AH and AL together costs the host's processor more than another store. They are loaded likewise, since
+ * one load cannot get its bytes from two stores under way.
+ */
+static struct hmem arith_high(void)
+{
+    return gen_state(offsetof(struct cpu, arith) + 1);
+}
+
+void gen_arith_save(struct emit *e)
+{
+    struct enc seto = { .opcode = 0x90, .map = EMAP_0F }, mov_ah = { .opcode = 0x88 };
+    emit8(e, 0x9f); /* LAHF */
+    emit_mem(e, &seto, 0, STATE(arith));
+    emit_mem(e, &mov_ah, 4, arith_high());
+}
+
+void gen_arith_load(struct emit *e)
+{
+    struct enc mov_ah = { .opcode = 0x8a };
+    emit_extend_mem(e, false, 0, 2, H_RAX, STATE(arith));
+    emit_alu_imm(e, ALU_ADD, 0, H_RAX, 127);
+    emit_mem(e, &mov_ah, 4, arith_high());
+    emit8(e, 0x9e); /* SAHF */
+}
+
 static void save_flags(struct gen *g)
 {
-    static const uint8_t lahf_seto_al[] = { 0x9f, 0x0f, 0x90, 0xc0 };
-    memcpy(g->e.at, lahf_seto_al, sizeof lahf_seto_al);
-    g->e.at += sizeof lahf_seto_al;
-    emit_store(&g->e, 1, H_RAX, STATE(arith));
+    gen_arith_save(&g->e);
     g->flags_saved = true;
 }
 
@@ -43,9 +66,7 @@ void gen_flags_load(struct gen *g)
 {
     if (g->flags_here)
         return;
-    emit_extend_mem(&g->e, false, 1, 2, H_RAX, STATE(arith));
-    emit_alu_imm(&g->e, ALU_ADD, 0, H_RAX, 127);
-    emit8(&g->e, 0x9e); /* SAHF */
+    gen_arith_load(&g->e);
     g->flags_here = true;
 }
 
@@ -62,8 +83,10 @@ struct cold *gen_cold(struct gen *g, enum cold_kind kind)
     g_assert(g->cold_count < G_N_ELEMENTS(g->cold));
     struct cold *c = &g->cold[g->cold_count++];
     *c = (struct cold){ .kind = kind, .loaded = g->loaded, .x87_at = g->x87_at };
-    if (gen_in_run(g))
+    if (gen_in_run(g)) {
         c->run = (uint16_t)(g->run.first + 1);
+        c->sp = g->run.sp;
+    }
     return c;
 }
 

@@ -87,6 +87,7 @@ struct cold {
     uint8_t words;   /* COLD_RUN: from there */
     uint8_t bytes;   /* COLD_RUN of one access: its size, else 0 */
     bool write;      /* likewise */
+    int32_t sp;      /* what RSP lacks */
     uint8_t loaded;  /* LOADED_*: as at the jump */
     const struct guest_insn *x87_at; /* likewise */
 };
@@ -97,6 +98,8 @@ struct run {
     unsigned accesses;    /* 0: none */
     int32_t low;          /* lowest address, relative to RSP at the first one */
     unsigned words;       /* of 8 bytes, from there */
+    bool in_r9;           /* nothing else uses R9: the addend stays there */
+    int32_t sp;           /* RSP is not yet where it should be: this is missing */
     struct cold *cold;    /* of the check; NULL: not yet made */
 };
 
@@ -171,6 +174,9 @@ static inline struct hmem gen_reg_mem(unsigned guest)
 void gen_flags_clobber(struct gen *g);
 /* Brings them into place; RAX is used. */
 void gen_flags_load(struct gen *g);
+/* Flags to cpu->arith and back; RAX is used. */
+void gen_arith_save(struct emit *e);
+void gen_arith_load(struct emit *e);
 /* For a way out: into cpu->arith if they are not there. */
 void gen_flags_save(struct gen *g);
 /* Before an operation that leaves some live flags alone or reads some: into place if need be. RAX is used. */
@@ -240,6 +246,9 @@ struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool wri
 /* As gen_mem(), at RSP + disp; in a run flags stay where they are, but for its first access. */
 struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write);
 void gen_move_sp(struct gen *g, int32_t bytes);
+/* Whatever RSP lacks, before it is used by other means. */
+void gen_sync_sp(struct gen *g);
+void gen_run_prepare(struct gen *g, const struct insn *i);
 static inline bool gen_in_run(const struct gen *g)
 {
     unsigned k = (unsigned)(g->g - g->s->insns);

@@ -255,6 +255,7 @@ static void push_return(struct gen *g, const struct insn *i)
     gen_rip(g, i->end);
     emit_store(e, i->osize, H_RAX, m);
     gen_move_sp(g, -(1 << i->osize));
+    gen_sync_sp(g);
     emit_op_mem(e, 0x3b, 3, H_RSP, STATE(host_stack_low));
     struct fixup room = emit_jcc8(e, 0x70 | CC_NB);
     emit_load(e, 3, H_RSP, STATE(host_stack));
@@ -325,6 +326,7 @@ static void gen_ret(struct gen *g, const struct insn *i, unsigned arg)
     c->insn = &g->u->insns[g->g - g->s->insns];
     c->off = bytes;
     gen_move_sp(g, bytes);
+    gen_sync_sp(g);
     emit_ret(e);
 }
 
@@ -334,6 +336,8 @@ static void cold_handler(struct gen *g, const struct cold *c)
 {
     if (c->x87_at)
         gen_x87_note(g, c->x87_at);
+    if (c->sp)
+        emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, c->sp));
     if (c->kind == COLD_HANDLER && c->again) {
         emit_mov_imm(&g->e, H_RAX, (uintptr_t)c->insn);
         emit_call_to(&g->e, g->b->reach[c->loaded & LOADED_VECTORS ? 1 : 0]);
@@ -350,7 +354,7 @@ static void cold_return(struct gen *g, const struct cold *c)
     emit_call_to(e, g->b->lookup);
     emit_op_reg(e, 0x85, 3, H_RCX, H_RCX);
     struct fixup miss = emit_jcc8(e, 0x70 | CC_Z);
-    gen_move_sp(g, c->off);
+    emit_lea(e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, c->off + c->sp));
     emit_load(e, 3, H_RSP, STATE(host_stack));
     struct enc jmp = { .opcode = 0xff };
     emit_reg(e, &jmp, 4, H_RCX);
@@ -406,6 +410,7 @@ static void emit_cold(struct gen *g, struct cold *c)
 
 void gen_cold_code(struct gen *g)
 {
+    g->run.accesses = 0;
     for (unsigned k = 0; k < g->cold_count; k++)
         emit_cold(g, &g->cold[k]);
 }

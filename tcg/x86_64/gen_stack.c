@@ -5,6 +5,7 @@
  * the first of them: against the page in which the stack was found last (struct tlb_stack), which needs no search in the TLB and
  * whose addend no access has to wait for. Nothing in a run can change the view of memory. Where the check fails, and where any
  * instruction of a run goes to its handler, handlers do the rest of the run (INSN_RUN): what was checked may not hold any more.
+ * RSP moves at the end of the run only, and when an instruction asks for it; the way to a handler sets it right.
  * An access that has no neighbours goes by the TLB if it must, so that only what keeps lying across two pages is slow in a run;
  * run.c takes notice and has such code translated without.
  */
@@ -18,6 +19,7 @@
 struct stack_use {
     bool stop;         /* it cannot be in a run */
     bool last;         /* it ends one */
+    bool r9;           /* some template may use R9 */
     unsigned accesses;
     int32_t low, high; /* of all accesses, relative to RSP before the first instruction of the run */
     int32_t sp;        /* RSP afterwards, likewise */
@@ -69,6 +71,24 @@ static void use_plain(const struct source *s, const struct insn *i, struct stack
     }
 }
 
+/* Whose templates leave R9 alone, if only stack operands are in memory. */
+static bool keeps_r9(const struct source *s, const struct insn *i)
+{
+    static const struct op *const simple[] = {
+        &op_mov_store, &op_mov_load, &op_mov_imm, &op_mov_reg_imm, &op_add_store, &op_add_load, &op_add_imm, &op_sub_store,
+        &op_sub_load, &op_sub_imm, &op_and_store, &op_and_load, &op_and_imm, &op_or_store, &op_or_load, &op_or_imm,
+        &op_xor_store, &op_xor_load, &op_xor_imm, &op_cmp_store, &op_cmp_load, &op_cmp_imm, &op_test_store, &op_test_imm,
+        &op_push, &op_push_imm, &op_pop, &op_ret, &op_ret_imm, &op_call_rel,
+    };
+    const struct op *op = insn_row(i)->op;
+    if (s->cpu->stack_size != 3 || i->osize < 2)
+        return false;
+    if (op == &op_lea)
+        return gen_host[i->reg] != H_NONE;
+    return op_is_one_of(op, simple, G_N_ELEMENTS(simple)) &&
+           (!(i->flags & INSN_MEM) || (op != &op_push && is_stack_operand(s, i)));
+}
+
 /* Adds what one more instruction does. */
 static void use_stack(const struct gen *g, const struct guest_insn *at, struct stack_use *u)
 {
@@ -89,7 +109,9 @@ static void use_stack(const struct gen *g, const struct guest_insn *at, struct s
         u->sp += op == &op_pop ? bytes : -bytes;
         u->last = call || ret;
         u->stop = op == &op_pop && i->rm == R_RSP;
+        u->r9 |= !keeps_r9(g->s, i);
     } else {
+        u->r9 |= !keeps_r9(g->s, i);
         u->stop = !(g->b->templates[i->row].needs & GEN_PLAIN);
         if (!u->stop)
             use_plain(g->s, i, u);
@@ -124,6 +146,7 @@ void gen_run_plan(struct gen *g, unsigned first)
         if (with.accesses > u.accesses) {
             run->last = k;
             run->accesses = with.accesses;
+            run->in_r9 = with.accesses > 1 && !with.r9;
             run->low = with.low;
             run->words = (unsigned)(with.high - with.low + WORD - 1) / WORD;
         }
@@ -135,11 +158,36 @@ void gen_run_plan(struct gen *g, unsigned first)
         g->u->insns[k].flags |= INSN_RUN;
 }
 
+void gen_sync_sp(struct gen *g)
+{
+    if (gen_in_run(g) && g->run.sp) {
+        emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, g->run.sp));
+        g->run.sp = 0;
+    }
+}
+
+void gen_move_sp(struct gen *g, int32_t bytes)
+{
+    if (gen_in_run(g))
+        g->run.sp += bytes;
+    else
+        emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, bytes));
+}
+
+/* Before an instruction in a run that wants RSP itself. */
+void gen_run_prepare(struct gen *g, const struct insn *i)
+{
+    bool operand = i->flags & INSN_MEM && i->base == R_RSP;
+    if (names_sp(i) || (operand && (insn_row(i)->op == &op_lea || !is_stack_operand(g->s, i))))
+        gen_sync_sp(g);
+}
+
 /* Behind the last instruction: here handlers that did the rest of a run come back. */
 void gen_run_end(struct gen *g, unsigned k)
 {
     if (!gen_in_run(g) || k != g->run.last)
         return;
+    gen_sync_sp(g);
     for (unsigned n = 0; n < g->cold_count; n++) {
         struct cold *c = &g->cold[n];
         if (c->run == g->run.first + 1 && (c->kind == COLD_HANDLER || c->kind == COLD_RUN))
@@ -147,9 +195,10 @@ void gen_run_end(struct gen *g, unsigned k)
     }
 }
 
-/* Address of RSP + disp for LEA or an access, R9 if RSP cannot do. */
+/* Address of RSP + disp, in R9 if RSP cannot do. */
 static struct hmem sp_address(struct gen *g, int32_t disp)
 {
+    disp += g->run.sp;
     if (g->s->cpu->stack_size == 3)
         return hmem_base(GUEST_RSP, disp);
     emit_lea(&g->e, 2, H_R9, hmem_base(GUEST_RSP, disp));
@@ -185,12 +234,14 @@ static void check_run(struct gen *g, unsigned bytes, bool write)
 static struct hmem run_access(struct gen *g, int32_t disp, unsigned bytes, bool write)
 {
     bool first = !g->run.cold;
+    unsigned addend = g->run.in_r9 ? H_R9 : H_RCX;
     if (first)
         check_run(g, bytes, write);
     struct hmem m = sp_address(g, disp);
-    emit_load(&g->e, 3, H_RCX,
-              hmem_base(H_TLB, (int32_t)(offsetof(struct tlb, stack) + offsetof(struct tlb_stack, addend))));
-    m.index = H_RCX;
+    if (first || addend != H_R9)
+        emit_load(&g->e, 3, addend,
+                  hmem_base(H_TLB, (int32_t)(offsetof(struct tlb, stack) + offsetof(struct tlb_stack, addend))));
+    m.index = (int8_t)addend;
     if (first)
         g->run.cold->found = g->e.at;
     return m;
@@ -213,11 +264,6 @@ struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write)
 }
 
 /* --- Templates ----------------------------------------------------------------------------------------------------------------- */
-
-void gen_move_sp(struct gen *g, int32_t bytes)
-{
-    emit_lea(&g->e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, bytes));
-}
 
 static void gen_push(struct gen *g, const struct insn *i, unsigned arg)
 {
