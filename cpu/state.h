@@ -231,15 +231,26 @@ enum cpu_activity {
 /* Views of one address space: who is asking decides what a page allows. */
 enum tlb_view { TLB_USER, TLB_SUPER, TLB_SUPER_AC /* supervisor with RFLAGS.AC under SMAP */, TLB_VIEWS };
 
-/* Where translated code for an RIP begins; a hit needs both pc and context. */
+/*
+ * Where translated code for an RIP begins (tcg/jumps.c). The entries of one context lie in a region of their own: large ones for
+ * CPL 0, small ones for all others.
+ */
 struct jump_entry {
-    uint64_t pc, context;
+    uint64_t pc;
     const void *code;
-    uint64_t unused_; /* a power of two in size */
 };
-#define JUMP_BITS 14
-#define JUMP_ENTRIES (1u << JUMP_BITS)
-#define JUMP_HASH 0x9e3779b1u /* index: upper bits of the 32-bit product with pc, changed by cpu->jump_salt */
+#define JUMP_HASH 0x9e3779b1u /* index in the region: upper bits of the 32-bit product with pc */
+#define JUMP_SYSTEM_BITS 13
+#define JUMP_USER_BITS 11
+#define JUMP_SYSTEM_REGIONS 2
+#define JUMP_USER_REGIONS 8
+#define JUMP_REGIONS (JUMP_SYSTEM_REGIONS + JUMP_USER_REGIONS)
+#define JUMP_ENTRIES ((JUMP_SYSTEM_REGIONS << JUMP_SYSTEM_BITS) + (JUMP_USER_REGIONS << JUMP_USER_BITS))
+
+struct jump_region {
+    uint64_t context;   /* whose entries it holds; 0: nobody's */
+    uint64_t last_used;
+};
 
 /* Parts of the state that generated code keeps in the host's registers while it runs. */
 #define LOADED_VECTORS 1u /* v[] and mxcsr */
@@ -279,10 +290,10 @@ struct cpu {
     bool stale_jump;              /* generated code was left by an entry that is no more: `jumps` may still have it */
     bool reached;                 /* what gen_x87_reach() found */
     uint8_t loaded;               /* LOADED_*: what of the state is in the host's registers only */
-    uint64_t jump_context;        /* what an entry of `jumps` must have been made for */
-    uint32_t jump_salt;           /* XORed to the index, so that contexts that take turns leave each other's entries alone */
+    uint64_t jump_context;        /* what code that may run now must have been translated for; see jit_update_context() */
+    uint32_t jump_base;           /* where its region begins in `jumps`, in bytes */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */
-    uint64_t jump_target;         /* RIP of an indirect call on its way */
+    uint64_t jump_slot;           /* entry in `jumps`, in bytes, of an indirect call on its way */
     uint32_t host_mxcsr;          /* what C code runs with */
     uint16_t host_cw;             /* likewise */
     void *x87_image;              /* in x87_area, aligned to 64 bytes: an XSAVE image for the way in and out */
@@ -380,6 +391,8 @@ struct cpu {
     uint8_t run_failures[256];    /* of the JIT's runs, by instruction, lately */
     uint32_t runs_failed;
     uint8_t x87_area[576 + 63];
+    struct jump_region jump_regions[JUMP_REGIONS];
+    uint64_t jump_turn;
     struct jump_entry jumps[JUMP_ENTRIES]; /* targets of indirect jumps that generated code met lately */
 };
 

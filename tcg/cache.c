@@ -299,7 +299,7 @@ static void forget_jumps(struct jit *j)
 {
     for (unsigned k = 0; k < j->machine->cpu_count; k++)
         if (j->machine->cpus[k])
-            memset(j->machine->cpus[k]->jumps, 0, sizeof j->machine->cpus[k]->jumps);
+            jit_jumps_forget(j->machine->cpus[k]);
 }
 
 static void use_slice(struct jit *j, unsigned slice)
@@ -447,11 +447,6 @@ static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, con
 
 /* --- Lookup ------------------------------------------------------------------------------------------------------------------------------------ */
 
-static struct jump_entry *jump_slot(struct cpu *cpu, uint64_t pc)
-{
-    return &cpu->jumps[(uint32_t)((uint32_t)pc * JUMP_HASH) >> (32 - JUMP_BITS) ^ cpu->jump_salt];
-}
-
 /* Does all that the unit was made from lie within the code segment? */
 static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned at)
 {
@@ -477,18 +472,11 @@ static struct unit *find_unit(struct jit *j, struct cpu *cpu, uint32_t key, bool
     return u && within_segment(cpu, u, pc & ~PAGE_MASK) ? u : NULL;
 }
 
-const void *jit_peek(struct cpu *cpu)
-{
-    const struct jump_entry *e = jump_slot(cpu, cpu->rip);
-    return e->pc == cpu->rip && e->context == cpu->jump_context ? e->code : NULL;
-}
-
 const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
 {
-    struct jump_entry *e = jump_slot(cpu, cpu->rip);
     if (G_UNLIKELY(cpu->stale_jump)) {
         cpu->stale_jump = false;
-        e->context = 0;
+        jit_jumps_drop(cpu);
     }
     const void *code = jit_peek(cpu);
     if (G_LIKELY(code))
@@ -497,7 +485,7 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     if (!u)
         return NULL;
     if (cpu->mode_key & MODE_FLAT)
-        *e = (struct jump_entry){ .pc = cpu->rip, .context = cpu->jump_context, .code = u->indirect };
+        jit_jumps_set(cpu, u->indirect);
     return u->indirect;
 }
 

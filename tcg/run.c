@@ -49,19 +49,6 @@ uint32_t jit_key(const struct cpu *cpu)
     return key;
 }
 
-/* A supervisor's code is found in whatever address space it was found before. */
-static uint64_t context(const struct cpu *cpu)
-{
-    uint64_t id = cpu->cpl == 3 ? cpu->tlb_exec->id : cpu->tlbs->super_id;
-    return id << 24 | jit_key(cpu);
-}
-
-void jit_update_context(struct cpu *cpu)
-{
-    cpu->jump_context = context(cpu);
-    cpu->jump_salt = cpu->cpl == 3 ? cpu->tlbs->current * (JUMP_ENTRIES / TLB_SPACES) : 0;
-}
-
 /* --- Handlers ----------------------------------------------------------------------------------------------------------------------- */
 
 /*
@@ -70,7 +57,7 @@ void jit_update_context(struct cpu *cpu)
  */
 static bool must_leave(struct cpu *cpu, const struct insn *i)
 {
-    if (cpu->stop_at || context(cpu) != cpu->jump_context)
+    if (cpu->stop_at || jit_context(cpu) != cpu->jump_context)
         return true;
     if (insn_row(i)->end == END_INDIRECT)
         return true; /* INTO, BOUND and others that did not go elsewhere: nothing was emitted behind them */

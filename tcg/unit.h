@@ -132,8 +132,18 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i);
 #define JIT_LEAVE ((const void *)1)
 /* Own bit in insn.flags of those that cast an interrupt shadow: the next instruction may be one before which code polls. */
 #define INSN_POLL_NEXT (1u << 14)
-/* What the jump cache has for cpu->rip in the present context, or NULL. */
+
+/* --- Jump cache (jumps.c) --------------------------------------------------------------------------------------------------- */
+
+/* All that decides which code may run. */
+uint64_t jit_context(const struct cpu *cpu);
+/* What is there for cpu->rip, or NULL. cpu->jump_context is up to date here and below. */
 const void *jit_peek(struct cpu *cpu);
+void jit_jumps_set(struct cpu *cpu, const void *code);
+/* cpu->rip has led to code that is no more. */
+void jit_jumps_drop(struct cpu *cpu);
+/* All of it, the vCPU being outside: code memory is used anew. */
+void jit_jumps_forget(struct cpu *cpu);
 /* Own bit in insn.flags of those whose handlers see the x87 state; others leave it in the host's registers. */
 #define INSN_SEES_X87 (1u << 15)
 /*

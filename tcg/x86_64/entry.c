@@ -223,30 +223,24 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
 }
 
 /* RAX: RIP. */
-static const uint8_t *emit_jump(const struct backend *b, struct emit *e)
+static const uint8_t *emit_jump(const struct backend *b, struct emit *e, bool system)
 {
     const uint8_t *at = emit_here(e);
-    struct fixup miss[2];
-    gen_probe(e, miss);
+    struct fixup miss = gen_probe(e, system);
     struct enc jmp = { .opcode = 0xff };
-    emit_mem(e, &jmp, 4, (struct hmem){ .base = H_RCX, .index = H_NONE, .gs = true,
-                                        .disp = (int32_t)(offsetof(struct cpu, jumps) + offsetof(struct jump_entry, code)) });
-    emit_bind(e, miss[0]);
-    emit_bind(e, miss[1]);
+    emit_mem(e, &jmp, 4, gen_jump_field(offsetof(struct jump_entry, code)));
+    emit_bind(e, miss);
     emit_jmp_to(e, b->leave);
     return at;
 }
 
-static const uint8_t *emit_lookup(struct emit *e)
+static const uint8_t *emit_lookup(struct emit *e, bool system)
 {
     const uint8_t *at = emit_here(e);
-    struct fixup miss[2];
-    gen_probe(e, miss);
-    emit_load(e, 3, H_RCX, (struct hmem){ .base = H_RCX, .index = H_NONE, .gs = true,
-                                          .disp = (int32_t)(offsetof(struct cpu, jumps) + offsetof(struct jump_entry, code)) });
+    struct fixup miss = gen_probe(e, system);
+    emit_load(e, 3, H_RCX, gen_jump_field(offsetof(struct jump_entry, code)));
     emit_ret(e);
-    emit_bind(e, miss[0]);
-    emit_bind(e, miss[1]);
+    emit_bind(e, miss);
     emit_op_reg(e, 0x31, 2, H_RCX, H_RCX);
     emit_ret(e);
     return at;
@@ -283,12 +277,14 @@ void entry_emit(struct backend *b, struct emit *e)
         b->reach[k] = emit_call_handler(b, e, loaded, SAVE_VECTORS, (uintptr_t)gen_x87_reach);
         align(e);
     }
-    b->jump = emit_jump(b, e);
-    align(e);
+    for (unsigned system = 0; system < 2; system++) {
+        b->jump[system] = emit_jump(b, e, system);
+        align(e);
+        b->lookup[system] = emit_lookup(e, system);
+        align(e);
+    }
     b->find_stack = emit_here(e);
     gen_find_stack(e);
-    align(e);
-    b->lookup = emit_lookup(e);
     align(e);
     b->end = emit_here(e);
 }
@@ -309,8 +305,11 @@ void backend_name_code(const struct backend *b, struct perfmap *p)
         { b->call_handler[LOADED_VECTORS | LOADED_X87], "jit_call_handler_all" },
         { b->reach[0], "jit_reach" },
         { b->reach[1], "jit_reach_vectors" },
-        { b->jump, "jit_jump" },
-        { b->lookup, "jit_lookup" },
+        { b->jump[0], "jit_jump_user" },
+        { b->lookup[0], "jit_lookup_user" },
+        { b->jump[1], "jit_jump_system" },
+        { b->lookup[1], "jit_lookup_system" },
+        { b->find_stack, "jit_find_stack" },
         { b->end, NULL },
     };
     for (unsigned k = 0; code[k].name; k++)

@@ -51,9 +51,9 @@ struct backend {
     const uint8_t *leave;                /* RAX: RIP; flags in cpu->arith */
     const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
-    const uint8_t *jump;                 /* RAX: RIP; flags in cpu->arith: goes there, or leaves */
+    const uint8_t *jump[2];              /* [1]: at CPL 0. RAX: RIP; flags in cpu->arith: goes there, or leaves */
     const uint8_t *find_stack;           /* gen_find_stack() */
-    const uint8_t *lookup;               /* RAX: RIP, kept; RCX: its code, or 0; R9 is used */
+    const uint8_t *lookup[2];            /* [1]: at CPL 0. RAX: RIP, kept; RCX: its code, or 0 */
     const uint8_t *end;                  /* of all this */
     bool has_avx, has_bmi2, has_xsave;
     struct gen_template *templates;      /* by row */
@@ -87,6 +87,7 @@ struct cold {
     uint8_t words;   /* COLD_RUN: from there */
     uint8_t bytes;   /* COLD_RUN of one access: its size, else 0 */
     bool write;      /* likewise */
+    bool in_r9;      /* likewise: the addend goes there */
     int32_t sp;      /* what RSP lacks */
     uint8_t loaded;  /* LOADED_*: as at the jump */
     const struct guest_insn *x87_at; /* likewise */
@@ -98,7 +99,8 @@ struct run {
     unsigned accesses;    /* 0: none */
     int32_t low;          /* lowest address, relative to RSP at the first one */
     unsigned words;       /* of 8 bytes, from there */
-    bool in_r9;           /* nothing else uses R9: the addend stays there */
+    bool in_r9;           /* nothing else uses R9: the addend stays there, */
+    bool r9_loaded;       /* and is there already */
     int32_t sp;           /* RSP is not yet where it should be: this is missing */
     struct cold *cold;    /* of the check; NULL: not yet made */
 };
@@ -257,6 +259,10 @@ static inline bool gen_in_run(const struct gen *g)
 /* Before instruction `first` is emitted, and behind each. */
 void gen_run_plan(struct gen *g, unsigned first);
 void gen_run_end(struct gen *g, unsigned k);
+/* The check of the run under way, now. */
+void gen_run_check(struct gen *g);
+/* From here to its end nothing else uses R9. */
+void gen_run_owns_r9(struct gen *g);
 /* Is the memory operand one that has been, or now is, checked with its run? Then *m is how to reach it. */
 bool gen_run_operand(struct gen *g, const struct insn *i, unsigned bytes, bool write, struct hmem *m);
 void gen_cold_run(struct gen *g, const struct cold *c);
@@ -273,7 +279,13 @@ void gen_check_next_page(struct gen *g);
 /* Calls the handler in line. */
 void gen_call_handler(struct gen *g);
 void gen_cold_code(struct gen *g);
-/* Compares RAX with what the jump cache has: RCX is the entry's offset, R9 is used. `miss` gets the jumps for no match. */
-void gen_probe(struct emit *e, struct fixup miss[2]);
+/* Looks for RAX in the jump cache: RCX is the entry's offset. Returns the jump for no match. */
+struct fixup gen_probe(struct emit *e, bool system);
+static inline bool gen_system(const struct gen *g)
+{
+    return g->s->key & MODE_CPL0;
+}
+/* A field of the entry that RCX leads to. */
+struct hmem gen_jump_field(size_t offset);
 
 #endif

@@ -10,34 +10,28 @@
 
 /* --- Jump cache ------------------------------------------------------------------------------------------------------------ */
 
-static struct hmem jump_field(size_t offset)
+struct hmem gen_jump_field(size_t offset)
 {
     return (struct hmem){ .base = H_RCX, .index = H_NONE, .gs = true, .disp = (int32_t)(offsetof(struct cpu, jumps) + offset) };
 }
 
-_Static_assert(sizeof(struct jump_entry) == 32, "the probe shifts by 5");
+_Static_assert(sizeof(struct jump_entry) == 16, "the probe shifts by 4");
 
-void gen_probe(struct emit *e, struct fixup miss[2])
+struct fixup gen_probe(struct emit *e, bool system)
 {
     struct enc imul = { .opcode = 0x69, .imm_size = 4, .imm = (int32_t)JUMP_HASH };
     emit_reg(e, &imul, H_RCX, H_RAX);
-    emit_shift_imm(e, 5, 2, H_RCX, 32 - JUMP_BITS);
-    emit_op_mem(e, 0x33, 2, H_RCX, STATE(jump_salt));
-    emit_shift_imm(e, 4, 2, H_RCX, 5);
-    emit_load(e, 3, H_R9, STATE(jump_context));
-    emit_op_mem(e, 0x3b, 3, H_RAX, jump_field(offsetof(struct jump_entry, pc)));
-    miss[0] = emit_jcc(e, CC_NZ);
-    emit_op_mem(e, 0x3b, 3, H_R9, jump_field(offsetof(struct jump_entry, context)));
-    miss[1] = emit_jcc(e, CC_NZ);
+    emit_shift_imm(e, 5, 2, H_RCX, 32 - (system ? JUMP_SYSTEM_BITS : JUMP_USER_BITS));
+    emit_shift_imm(e, 4, 2, H_RCX, 4);
+    emit_op_mem(e, 0x03, 2, H_RCX, STATE(jump_base));
+    emit_op_mem(e, 0x3b, 3, H_RAX, gen_jump_field(offsetof(struct jump_entry, pc)));
+    return emit_jcc(e, CC_NZ);
 }
 
 /* As gen_probe; without a match the instruction's handler does it all, faults included. */
 static void probe_or_handler(struct gen *g)
 {
-    struct fixup miss[2];
-    gen_probe(&g->e, miss);
-    gen_slow_from(g, miss[0]);
-    gen_slow_from(g, miss[1]);
+    gen_slow_from(g, gen_probe(&g->e, gen_system(g)));
 }
 
 static void emit_indirect(struct emit *e, unsigned digit, struct hmem m)
@@ -109,7 +103,7 @@ void gen_goto(struct gen *g, int32_t off)
     } else {
         gen_flags_save(g);
         gen_rip(g, off);
-        emit_jmp_to(&g->e, g->s->key & MODE_FLAT ? g->b->jump : g->b->leave);
+        emit_jmp_to(&g->e, g->s->key & MODE_FLAT ? g->b->jump[gen_system(g)] : g->b->leave);
     }
 }
 
@@ -241,7 +235,7 @@ static void gen_jmp_near(struct gen *g, const struct insn *i, unsigned arg)
     else
         emit_op_reg(&g->e, 0x8b, i->osize, H_RAX, gen_src(g, i->rm, i->osize, H_RAX));
     probe_or_handler(g);
-    emit_indirect(&g->e, 4, jump_field(offsetof(struct jump_entry, code)));
+    emit_indirect(&g->e, 4, gen_jump_field(offsetof(struct jump_entry, code)));
 }
 
 /* --- Calls ---------------------------------------------------------------------------------------------------------------------------- */
@@ -291,7 +285,7 @@ static void gen_call_rel(struct gen *g, const struct insn *i, unsigned arg)
         add_link(g, emit_call(e), target, true);
     } else {
         gen_rip(g, target);
-        emit_call_to(e, g->b->jump);
+        emit_call_to(e, g->b->jump[gen_system(g)]);
     }
     after_call(g, i);
 }
@@ -300,17 +294,21 @@ static void gen_call_near(struct gen *g, const struct insn *i, unsigned arg)
 {
     struct emit *e = &g->e;
     gen_flags_clobber(g); /* by way of RAX */
+    gen_run_check(g);
     if (i->flags & INSN_MEM)
         emit_load(e, 3, H_RAX, gen_rm_mem(g, i, false));
     else
         emit_mov(e, H_RAX, gen_src(g, i->rm, 3, H_RAX));
     probe_or_handler(g);
-    emit_load(e, 3, H_R9, jump_field(offsetof(struct jump_entry, code)));
-    emit_store(e, 3, H_RAX, STATE(jump_target));
+    gen_run_owns_r9(g);
+    bool keeps_rcx = gen_in_run(g) && g->run.in_r9;
+    if (!keeps_rcx)
+        emit_store(e, 3, H_RCX, STATE(jump_slot));
     push_return(g, i);
-    emit_load(e, 3, H_RAX, STATE(jump_target));
-    struct enc call = { .opcode = 0xff };
-    emit_reg(e, &call, 2, H_R9);
+    if (!keeps_rcx)
+        emit_load(e, 3, H_RCX, STATE(jump_slot));
+    emit_load(e, 3, H_RAX, gen_jump_field(offsetof(struct jump_entry, pc)));
+    emit_indirect(e, 2, gen_jump_field(offsetof(struct jump_entry, code)));
     after_call(g, i);
 }
 
@@ -351,7 +349,7 @@ static void cold_handler(struct gen *g, const struct cold *c)
 static void cold_return(struct gen *g, const struct cold *c)
 {
     struct emit *e = &g->e;
-    emit_call_to(e, g->b->lookup);
+    emit_call_to(e, g->b->lookup[gen_system(g)]);
     emit_op_reg(e, 0x85, 3, H_RCX, H_RCX);
     struct fixup miss = emit_jcc8(e, 0x70 | CC_Z);
     emit_lea(e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, c->off + c->sp));
@@ -399,7 +397,7 @@ static void emit_cold(struct gen *g, struct cold *c)
         g->flags_saved = false;
         gen_flags_save(g);
         gen_rip(g, c->off);
-        emit_jmp_to(e, g->s->key & MODE_FLAT ? g->b->jump : g->b->leave);
+        emit_jmp_to(e, g->s->key & MODE_FLAT ? g->b->jump[gen_system(g)] : g->b->leave);
         return;
     case COLD_RETURN:
         cold_return(g, c);

@@ -146,7 +146,7 @@ void gen_run_plan(struct gen *g, unsigned first)
         if (with.accesses > u.accesses) {
             run->last = k;
             run->accesses = with.accesses;
-            run->in_r9 = with.accesses > 1 && !with.r9;
+            run->in_r9 = !with.r9;
             run->low = with.low;
             run->words = (unsigned)(with.high - with.low + WORD - 1) / WORD;
         }
@@ -230,20 +230,37 @@ static void check_run(struct gen *g, unsigned bytes, bool write)
     run->cold = c;
 }
 
+void gen_run_check(struct gen *g)
+{
+    if (gen_in_run(g) && !g->run.cold)
+        check_run(g, 0, false);
+}
+
+void gen_run_owns_r9(struct gen *g)
+{
+    if (gen_in_run(g) && g->s->cpu->stack_size == 3 && !g->run.in_r9) {
+        g->run.in_r9 = true;
+        g->run.r9_loaded = false;
+    }
+}
+
 /* Memory operand at RSP + disp of an instruction in a run. */
 static struct hmem run_access(struct gen *g, int32_t disp, unsigned bytes, bool write)
 {
-    bool first = !g->run.cold;
+    bool first = !g->run.cold; /* else nobody comes back to here from the TLB */
     unsigned addend = g->run.in_r9 ? H_R9 : H_RCX;
     if (first)
         check_run(g, bytes, write);
     struct hmem m = sp_address(g, disp);
-    if (first || addend != H_R9)
+    if (!g->run.r9_loaded)
         emit_load(&g->e, 3, addend,
                   hmem_base(H_TLB, (int32_t)(offsetof(struct tlb, stack) + offsetof(struct tlb_stack, addend))));
     m.index = (int8_t)addend;
-    if (first)
+    g->run.r9_loaded = g->run.in_r9;
+    if (first) {
         g->run.cold->found = g->e.at;
+        g->run.cold->in_r9 = g->run.in_r9;
+    }
     return m;
 }
 
@@ -360,6 +377,8 @@ void gen_cold_run(struct gen *g, const struct cold *c)
         return;
     emit_lea(e, size, H_R9, hmem_base(GUEST_RSP, c->off));
     struct fixup miss = gen_tlb_check(g, H_R9, c->bytes, c->write);
+    if (c->in_r9)
+        emit_mov(e, H_R9, H_RCX);
     emit_jmp_to(e, c->found + e->skew);
     emit_bind(e, miss);
 }
