@@ -294,6 +294,7 @@ struct cpu {
     uint32_t jump_base;           /* where its region begins in `jumps`, in bytes */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */
     uint64_t jump_slot;           /* entry in `jumps`, in bytes, of an indirect call on its way */
+    uint64_t string_element;      /* what MOVS or CMPS has read from its source */
     uint32_t host_mxcsr;          /* what C code runs with */
     uint16_t host_cw;             /* likewise */
     void *x87_image;              /* in x87_area, aligned to 64 bytes: an XSAVE image for the way in and out */

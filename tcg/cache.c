@@ -28,7 +28,7 @@
 #define RUN_FAILURES 64
 #define ALONE_BITS 16
 #define ALONE_MAX (1u << (ALONE_BITS - 3))
-#define SHARED_CODE (16u << 10) /* room for the code that all units share */
+#define SHARED_CODE (32u << 10) /* room for the code that all units share */
 
 /* A page of RAM with code in it. */
 struct code_page {

@@ -135,6 +135,8 @@ bool backend_has(const struct source *s, const struct insn *i)
         return false;
     if (t->needs & GEN_X87 && !has_x87(s))
         return false;
+    if (t->needs & GEN_STRING && !gen_string_fits(s, i))
+        return false;
     return !(t->needs & GEN_VECTOR && s->key & KEY_XM && uses_arithmetic(row));
 }
 
@@ -338,6 +340,7 @@ struct backend *backend_new(struct code_area *area)
     gen_templates_stack(b->templates);
     gen_templates_vector(b->templates);
     gen_templates_system(b->templates);
+    gen_templates_string(b->templates);
     gen_templates_x87(b->templates);
     for (unsigned k = 0; k < insn_row_count; k++)
         if (!host_has(insn_rows[k].feature) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx) ||

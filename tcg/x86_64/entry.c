@@ -286,6 +286,8 @@ void entry_emit(struct backend *b, struct emit *e)
     b->find_stack = emit_here(e);
     gen_find_stack(e);
     align(e);
+    string_emit(b, e);
+    align(e);
     b->end = emit_here(e);
 }
 

@@ -9,5 +9,7 @@
 void entry_emit(struct backend *b, struct emit *e);
 /* The part of it that moves x87 registers (x87.c). */
 void x87_emit(struct backend *b, struct emit *e);
+/* The one for repeated string instructions (gen_string.c). */
+void string_emit(struct backend *b, struct emit *e);
 
 #endif

@@ -35,6 +35,9 @@ struct gen_template {
     uint16_t needs; /* GEN_* */
 };
 
+/* Repeated string instructions that have code of their own. */
+enum rep_kind { REP_MOVS, REP_STOS, REP_CMPS, REP_CMPS_NE, REP_SCAS, REP_SCAS_NE, REP_KINDS };
+
 /* Code that all units share, made once. Executable addresses. */
 struct backend {
     const uint8_t *enter;
@@ -55,6 +58,7 @@ struct backend {
     const uint8_t *find_stack;           /* gen_find_stack() */
     const uint8_t *lookup[2];            /* [1]: at CPL 0. RAX: RIP, kept; RCX: its code, or 0 */
     const uint8_t *end;                  /* of all this */
+    const uint8_t *rep[REP_KINDS][4][2]; /* by size of the elements, and 32 or 64-bit registers (gen_string.c) */
     bool has_avx, has_bmi2, has_xsave;
     struct gen_template *templates;      /* by row */
     struct gen *gen;                     /* for the translation under way */
@@ -136,6 +140,7 @@ struct gen {
 #define GEN_CPL0 256u  /* protected mode at CPL 0 */
 #define GEN_SMAP 512u  /* CR4.SMAP */
 #define GEN_CODE64 1024u /* 64-bit mode */
+#define GEN_STRING 4096u /* gen_string_fits() */
 #define GEN_X87 128u   /* x87 or MMX registers */
 #define GEN_PLAIN 4096u /* integers only, memory operands of up to 8 bytes, no change of the view of memory or of hidden state */
 
@@ -158,6 +163,9 @@ void gen_templates_stack(struct gen_template *t);
 void gen_templates_vector(struct gen_template *t);
 void gen_templates_system(struct gen_template *t);
 bool gen_polls_next(const struct source *s, const struct guest_insn *at);
+void gen_templates_string(struct gen_template *t);
+/* Is there a template for this string instruction? */
+bool gen_string_fits(const struct source *s, const struct insn *i);
 void gen_templates_x87(struct gen_template *t);
 
 /* --- State (gen.c) ------------------------------------------------------------------------------------------------------- */
