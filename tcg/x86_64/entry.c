@@ -288,6 +288,8 @@ void entry_emit(struct backend *b, struct emit *e)
     align(e);
     string_emit(b, e);
     align(e);
+    privilege_emit(b, e);
+    align(e);
     b->end = emit_here(e);
 }
 

@@ -58,6 +58,7 @@ struct backend {
     const uint8_t *find_stack;           /* gen_find_stack() */
     const uint8_t *lookup[2];            /* [1]: at CPL 0. RAX: RIP, kept; RCX: its code, or 0 */
     const uint8_t *end;                  /* of all this */
+    const uint8_t *syscall, *sysret, *iret[2 /* precise */]; /* between 64-bit code of CPL 3 and 0 (gen_privilege.c); come back to be refused */
     const uint8_t *rep[REP_KINDS][4][2]; /* by size of the elements, and 32 or 64-bit registers (gen_string.c) */
     bool has_avx, has_bmi2, has_xsave;
     struct gen_template *templates;      /* by row */
@@ -163,6 +164,7 @@ void gen_templates_stack(struct gen_template *t);
 void gen_templates_vector(struct gen_template *t);
 void gen_templates_system(struct gen_template *t);
 bool gen_polls_next(const struct source *s, const struct guest_insn *at);
+void gen_templates_privilege(struct gen_template *t);
 void gen_templates_string(struct gen_template *t);
 /* Is there a template for this string instruction? */
 bool gen_string_fits(const struct source *s, const struct insn *i);
