@@ -141,7 +141,7 @@ struct gen {
 #define GEN_CPL0 256u  /* protected mode at CPL 0 */
 #define GEN_SMAP 512u  /* CR4.SMAP */
 #define GEN_CODE64 1024u /* 64-bit mode */
-#define GEN_STRING 4096u /* gen_string_fits() */
+#define GEN_STRING 8192u /* gen_string_fits() */
 #define GEN_X87 128u   /* x87 or MMX registers */
 #define GEN_PLAIN 4096u /* integers only, memory operands of up to 8 bytes, no change of the view of memory or of hidden state */
 

@@ -460,5 +460,5 @@ static const struct gen_entry table[] = {
 
 void gen_templates_privilege(struct gen_template *t)
 {
-    gen_templates_add(t, table, G_N_ELEMENTS(table));
+    gen_templates_add(t, table, G_N_ELEMENTS(table), 0);
 }
