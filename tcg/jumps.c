@@ -16,7 +16,7 @@ static unsigned bits_of(unsigned region)
     return region < JUMP_SYSTEM_REGIONS ? JUMP_SYSTEM_BITS : JUMP_USER_BITS;
 }
 
-static unsigned first_of(unsigned region)
+unsigned jit_jumps_first(unsigned region)
 {
     if (region < JUMP_SYSTEM_REGIONS)
         return region << JUMP_SYSTEM_BITS;
@@ -35,7 +35,7 @@ static void clear_entry(struct jump_entry *e, unsigned index)
 
 static void clear_region(struct cpu *cpu, unsigned region)
 {
-    struct jump_entry *e = &cpu->jumps[first_of(region)];
+    struct jump_entry *e = &cpu->jumps[jit_jumps_first(region)];
     for (unsigned k = 0; k < 1u << bits_of(region); k++)
         clear_entry(&e[k], k);
 }
@@ -78,7 +78,7 @@ void jit_update_context(struct cpu *cpu)
     unsigned region = region_of(cpu, context);
     cpu->jump_regions[region].last_used = ++cpu->jump_turn;
     cpu->jump_context = context;
-    cpu->jump_base = first_of(region) * (uint32_t)sizeof(struct jump_entry);
+    cpu->jump_base = jit_jumps_first(region) * (uint32_t)sizeof(struct jump_entry);
 }
 
 const void *jit_peek(struct cpu *cpu)

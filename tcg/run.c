@@ -61,6 +61,8 @@ static bool must_leave(struct cpu *cpu, const struct insn *i)
         return true;
     if (insn_row(i)->end == END_INDIRECT)
         return true; /* INTO, BOUND and others that did not go elsewhere: nothing was emitted behind them */
+    if (insn_row(i)->end == END_STATE && __atomic_load_n(&cpu->poll, __ATOMIC_ACQUIRE))
+        return true; /* what serialises sees code that another processor has changed: this unit may be dead */
     uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
     if (G_LIKELY(!events))
         return false;

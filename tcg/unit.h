@@ -144,6 +144,8 @@ void jit_jumps_set(struct cpu *cpu, const void *code);
 void jit_jumps_drop(struct cpu *cpu);
 /* All of it, the vCPU being outside: code memory is used anew. */
 void jit_jumps_forget(struct cpu *cpu);
+/* Index of a region's first entry. */
+unsigned jit_jumps_first(unsigned region);
 /* Own bit in insn.flags of those whose handlers see the x87 state; others leave it in the host's registers. */
 #define INSN_SEES_X87 (1u << 15)
 /*

@@ -340,6 +340,7 @@ struct backend *backend_new(struct code_area *area)
     gen_templates_stack(b->templates);
     gen_templates_vector(b->templates);
     gen_templates_system(b->templates);
+    gen_templates_bit(b->templates);
     gen_templates_privilege(b->templates);
     gen_templates_string(b->templates);
     gen_templates_x87(b->templates);

@@ -222,6 +222,31 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
     return at;
 }
 
+/*
+ * A C function of struct cpu that raises nothing and sees no register of the guest's: only those that it may change are saved.
+ * Its result is in RAX.
+ */
+static const uint8_t *emit_call_function(const struct backend *b, struct emit *e, uintptr_t function, bool vectors)
+{
+    static const uint8_t caller_saved[] = { R_RAX, R_RCX, R_RDX, R_RSI, R_RDI, R_R8 };
+    const uint8_t *at = emit_here(e);
+    for (unsigned k = 0; k < sizeof caller_saved; k++)
+        emit_store(e, 3, (unsigned)gen_host[caller_saved[k]], gen_reg_mem(caller_saved[k]));
+    emit_save_loaded(b, e, SAVE_VECTORS);
+    emit_load(e, 3, H_RDI, STATE(self));
+    emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
+    emit_mov_imm(e, H_RAX, function);
+    struct enc call = { .opcode = 0xff };
+    emit_reg(e, &call, 2, H_RAX);
+    emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
+    for (unsigned k = 0; k < sizeof caller_saved; k++)
+        emit_load(e, 3, (unsigned)gen_host[caller_saved[k]], gen_reg_mem(caller_saved[k]));
+    if (vectors)
+        emit_load_vectors(b, e);
+    emit_ret(e);
+    return at;
+}
+
 /* RAX: RIP. */
 static const uint8_t *emit_jump(const struct backend *b, struct emit *e, bool system)
 {
@@ -277,6 +302,10 @@ void entry_emit(struct backend *b, struct emit *e)
         b->reach[k] = emit_call_handler(b, e, loaded, SAVE_VECTORS, (uintptr_t)gen_x87_reach);
         align(e);
     }
+    for (unsigned vectors = 0; vectors < G_N_ELEMENTS(b->read_tsc); vectors++) {
+        b->read_tsc[vectors] = emit_call_function(b, e, (uintptr_t)cpu_read_tsc, vectors);
+        align(e);
+    }
     for (unsigned system = 0; system < 2; system++) {
         b->jump[system] = emit_jump(b, e, system);
         align(e);
@@ -309,6 +338,8 @@ void backend_name_code(const struct backend *b, struct perfmap *p)
         { b->call_handler[LOADED_VECTORS | LOADED_X87], "jit_call_handler_all" },
         { b->reach[0], "jit_reach" },
         { b->reach[1], "jit_reach_vectors" },
+        { b->read_tsc[0], "jit_read_tsc" },
+        { b->read_tsc[1], "jit_read_tsc_vectors" },
         { b->jump[0], "jit_jump_user" },
         { b->lookup[0], "jit_lookup_user" },
         { b->jump[1], "jit_jump_system" },

@@ -279,6 +279,12 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
         return hmem_index((int)base, H_RCX, 0, (int32_t)i->disp);
     }
     gen_address(g, i);
+    return gen_mem_at_r9(g, i, bytes, write, align);
+}
+
+struct hmem gen_mem_at_r9(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align)
+{
+    struct emit *e = &g->e;
     if (g->s->cpu->code_size == 3 && (i->seg == SEG_FS || i->seg == SEG_GS))
         emit_op_mem(e, 0x03, 3, H_R9, gen_state(offsetof(struct cpu, seg) + i->seg * sizeof(struct segment) +
                                                 offsetof(struct segment, base)));

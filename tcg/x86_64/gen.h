@@ -48,6 +48,8 @@ struct backend {
     const uint8_t *call_handler[4];
     /* The same with gen_x87_reach() for the handler; x87 registers are loaded, and [1]: vector registers, too. */
     const uint8_t *reach[2];
+    /* RAX = the time stamp counter; flags and scratch registers are lost. [1]: vector registers are loaded afterwards, too. */
+    const uint8_t *read_tsc[2];
     const uint8_t *load_vectors;         /* keeps all but flags */
     const uint8_t *load_x87;             /* keeps all but flags and the scratch registers */
     const uint8_t *save_x87;             /* keeps RSI, RBX, RBP, R12 to R15 and vector registers, as a C function may */
@@ -164,6 +166,7 @@ void gen_templates_stack(struct gen_template *t);
 void gen_templates_vector(struct gen_template *t);
 void gen_templates_system(struct gen_template *t);
 bool gen_polls_next(const struct source *s, const struct guest_insn *at);
+void gen_templates_bit(struct gen_template *t);
 void gen_templates_privilege(struct gen_template *t);
 void gen_templates_string(struct gen_template *t);
 /* Is there a template for this string instruction? */
@@ -240,6 +243,8 @@ void gen_address(struct gen *g, const struct insn *i);
  * cpu->arith if they matter. `align`: 0, or the boundary that it must lie on.
  */
 struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align);
+/* The same with the offset in R9. */
+struct hmem gen_mem_at_r9(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align);
 /* The same address in R9 alone: RCX is free. */
 struct hmem gen_mem_r9(struct gen *g, struct hmem m);
 static inline struct hmem gen_rm_mem(struct gen *g, const struct insn *i, bool write)

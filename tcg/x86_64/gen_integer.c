@@ -542,59 +542,6 @@ static void gen_cmovcc(struct gen *g, const struct insn *i, unsigned cc)
     gen_dst_end(g, i->reg, d);
 }
 
-/* --- Bits ------------------------------------------------------------------------------------------------------------------------------ */
-
-/* BT, BTS, BTR, BTC by an immediate: arg is the /digit. */
-static void gen_bt_imm(struct gen *g, const struct insn *i, unsigned digit)
-{
-    struct enc c = { .opcode = 0xba, .map = EMAP_0F, .prefix = i->osize == 1 ? 0x66 : 0, .w = i->osize == 3,
-                     .imm = (int64_t)i->imm, .imm_size = 1, .lock = (i->flags & INSN_LOCK) != 0 };
-    if (i->flags & INSN_MEM) {
-        struct hmem m = gen_rm_mem(g, i, digit != 4);
-        gen_flags_keep(g, FLAG_CF, 0);
-        emit_mem(&g->e, &c, digit, m);
-    } else {
-        gen_flags_keep(g, FLAG_CF, 0);
-        unsigned d = gen_dst(g, i->rm, H_RCX, true);
-        emit_reg(&g->e, &c, digit, d);
-        gen_dst_end(g, i->rm, d);
-    }
-    gen_flags_written(g);
-}
-
-static void gen_bt_reg(struct gen *g, const struct insn *i, unsigned digit)
-{
-    struct enc c = { .opcode = (uint8_t)(0x83 + digit * 8), .map = EMAP_0F, .prefix = i->osize == 1 ? 0x66 : 0,
-                     .w = i->osize == 3 };
-    gen_flags_keep(g, FLAG_CF, 0);
-    unsigned s = gen_src(g, i->reg, i->osize, H_RAX);
-    unsigned d = gen_dst(g, i->rm, H_RCX, true);
-    emit_reg(&g->e, &c, s, d);
-    gen_dst_end(g, i->rm, d);
-    gen_flags_written(g);
-}
-
-/* BSF, BSR, TZCNT, LZCNT, POPCNT. */
-static void gen_scan(struct gen *g, const struct insn *i, unsigned opcode)
-{
-    bool f3 = insn_row(i)->prefix == PFX_F3;
-    struct enc c = { .opcode = (uint8_t)opcode, .map = EMAP_0F, .prefix = f3 ? 0xf3 : i->osize == 1 ? 0x66 : 0,
-                     .opsize = f3 && i->osize == 1, .w = i->osize == 3 };
-    struct hmem m = { 0 };
-    unsigned s = 0;
-    if (i->flags & INSN_MEM)
-        m = gen_rm_mem(g, i, false);
-    else
-        s = gen_src(g, i->rm, i->osize, H_RCX);
-    unsigned d = gen_dst(g, i->reg, H_RAX, true);
-    if (i->flags & INSN_MEM)
-        emit_mem(&g->e, &c, d, m);
-    else
-        emit_reg(&g->e, &c, d, s);
-    gen_dst_end(g, i->reg, d);
-    gen_flags_written(g);
-}
-
 /* --- Exchange with memory ----------------------------------------------------------------------------------------------------------------- */
 
 static void gen_xadd(struct gen *g, const struct insn *i, unsigned arg)
@@ -678,8 +625,6 @@ static void gen_direction(struct gen *g, const struct insn *i, unsigned set)
     { &op_##name##_cl, gen_shift_cl, digit, GEN_NO_HIGH_DST }
 #define COND(cc, code) \
     { &op_set##cc, gen_setcc, code, HIGH_DST }, { &op_cmov##cc, gen_cmovcc, code, 0 }
-#define BT(name, digit) \
-    { &op_##name##_imm, gen_bt_imm, digit, 0 }, { &op_##name##_reg, gen_bt_reg, digit, GEN_REG }
 
 static const struct gen_entry table[] = {
     ALU(add, ALU_ADD), ALU(or, ALU_OR), ALU(adc, ALU_ADC), ALU(sbb, ALU_SBB), ALU(and, ALU_AND), ALU(sub, ALU_SUB),
@@ -721,12 +666,6 @@ static const struct gen_entry table[] = {
     { &op_cwd, gen_cwd, 0, 0 },
     COND(o, 0), COND(no, 1), COND(b, 2), COND(nb, 3), COND(z, 4), COND(nz, 5), COND(be, 6), COND(nbe, 7),
     COND(s, 8), COND(ns, 9), COND(p, 10), COND(np, 11), COND(l, 12), COND(nl, 13), COND(le, 14), COND(nle, 15),
-    BT(bt, 4), BT(bts, 5), BT(btr, 6), BT(btc, 7),
-    { &op_bsf, gen_scan, 0xbc, 0 },
-    { &op_bsr, gen_scan, 0xbd, 0 },
-    { &op_tzcnt, gen_scan, 0xbc, 0 },
-    { &op_lzcnt, gen_scan, 0xbd, 0 },
-    { &op_popcnt, gen_scan, 0xb8, 0 },
     { &op_xadd, gen_xadd, 0, GEN_MEM | GEN_NO_HIGH_DST },
     { &op_cmpxchg, gen_cmpxchg, 0, GEN_MEM },
     { &op_clc, gen_carry, 0xf8, 0 },

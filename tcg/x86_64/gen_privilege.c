@@ -148,54 +148,57 @@ static void set_pair(struct emit *e, unsigned cs, unsigned ss, unsigned cpl)
     }
 }
 
-/* R9 = the part of the context that names the address space; RCX: the lower part as it is now. */
-static void set_context(struct emit *e, bool user)
+/*
+ * The context that will be, in `reg`: jit_update_context(), as far as it has a region in the jump cache already. The last check:
+ * with it the change begins. RCX is used.
+ */
+static void enter_context(struct checks *c, unsigned reg, bool user)
 {
+    struct emit *e = c->e;
     struct enc bt = { .opcode = 0xba, .map = EMAP_0F, .imm_size = 1, .imm = __builtin_ctz(MODE_CPL0) };
+    struct fixup found[JUMP_REGIONS];
+    unsigned first = user ? JUMP_SYSTEM_REGIONS : 0, end = user ? JUMP_REGIONS : JUMP_SYSTEM_REGIONS;
+    emit_load(e, 3, reg, user ? STATE(tlb_exec) : STATE(tlbs));
+    emit_load(e, 3, reg, hmem_base((int)reg, user ? (int32_t)offsetof(struct tlb, id) - (int32_t)sizeof(struct tlb)
+                                                  : (int32_t)offsetof(struct tlb_set, super_id)));
+    emit_shift_imm(e, 4, 3, reg, 24);
     emit_load(e, 2, H_RCX, STATE(jump_context));
     emit_alu_imm(e, ALU_AND, 2, H_RCX, 0xffffff);
     emit_reg(e, &bt, user ? 6 : 5, H_RCX); /* BTR, BTS */
-    emit_store(e, 1, H_RCX, STATE(mode_key));
-    emit_shift_imm(e, 4, 3, H_R9, 24);
-    emit_alu_reg(e, ALU_OR, 3, H_R9, H_RCX);
-    emit_store(e, 3, H_R9, STATE(jump_context));
+    emit_alu_reg(e, ALU_OR, 3, reg, H_RCX);
+    for (unsigned k = first; k < end; k++) {
+        emit_op_mem(e, 0x3b, 3, reg, STATE(jump_regions[k].context));
+        struct fixup next = emit_jcc8(e, 0x70 | CC_NZ);
+        emit_store_imm32(e, STATE(jump_base), (int32_t)(jit_jumps_first(k) * sizeof(struct jump_entry)));
+        emit_load(e, 3, H_RCX, STATE(jump_turn));
+        emit_lea(e, 3, H_RCX, hmem_base(H_RCX, 1));
+        emit_store(e, 3, H_RCX, STATE(jump_turn));
+        emit_store(e, 3, H_RCX, STATE(jump_regions[k].last_used));
+        found[k] = emit_jmp(e);
+        emit_bind8(e, next);
+    }
+    c->failed[c->count++] = emit_jmp(e);
+    for (unsigned k = first; k < end; k++)
+        emit_bind(e, found[k]);
+    emit_store(e, 3, reg, STATE(jump_context));
+    emit_store(e, 1, reg, STATE(mode_key));
 }
 
-/* What cpu_update_mode() and jit_update_context() do with CPL 0 instead of 3. */
-static void enter_supervisor(struct emit *e)
+/* What else cpu_update_mode() does with CPL 0 instead of 3, or with CPL 3 instead of 0; without AC. */
+static void enter_view(struct emit *e, bool user)
 {
     emit_load(e, 3, H_TLB, STATE(tlb_exec));
-    emit_alu_imm(e, ALU_ADD, 3, H_TLB, sizeof(struct tlb));
+    emit_alu_imm(e, user ? ALU_SUB : ALU_ADD, 3, H_TLB, sizeof(struct tlb));
     emit_store(e, 3, H_TLB, STATE(tlb_exec));
     emit_store(e, 3, H_TLB, STATE(tlb));
-    store_byte(e, STATE(cpl), 0);
-    emit_store_imm32(e, STATE(jump_salt), 0);
-    emit_load(e, 3, H_R9, STATE(tlbs));
-    emit_load(e, 3, H_R9, hmem_base(H_R9, offsetof(struct tlb_set, super_id)));
-    set_context(e, false);
-}
-
-/* The same with CPL 3 instead of 0. */
-static void enter_user(struct emit *e)
-{
-    emit_load(e, 3, H_TLB, STATE(tlb_exec));
-    emit_alu_imm(e, ALU_SUB, 3, H_TLB, sizeof(struct tlb));
-    emit_store(e, 3, H_TLB, STATE(tlb_exec));
-    emit_store(e, 3, H_TLB, STATE(tlb));
-    store_byte(e, STATE(cpl), 3);
-    emit_load(e, 3, H_R9, STATE(tlbs));
-    emit_load(e, 2, H_R9, hmem_base(H_R9, offsetof(struct tlb_set, current)));
-    emit_shift_imm(e, 4, 2, H_R9, (unsigned)__builtin_ctz(JUMP_ENTRIES / TLB_SPACES));
-    emit_store(e, 2, H_R9, STATE(jump_salt));
-    emit_load(e, 3, H_R9, hmem_base(H_TLB, offsetof(struct tlb, id)));
-    set_context(e, true);
+    store_byte(e, STATE(cpl), user ? 3 : 0);
 }
 
 /* Goes on at RAX; what would return on the shadow stack is not fit for the mode that is now. */
-static void go(const struct backend *b, struct emit *e)
+static void go(const struct backend *b, struct emit *e, bool system)
 {
     emit_load(e, 3, H_RSP, STATE(host_stack));
-    emit_jmp_to(e, b->jump);
+    emit_jmp_to(e, b->jump[system]);
 }
 
 /* --- SYSCALL and SYSRET ---------------------------------------------------------------------------------------------------- */
@@ -212,6 +215,7 @@ static const uint8_t *emit_syscall(const struct backend *b, struct emit *e)
     emit_op_mem(e, 0x23, 2, H_RCX, STATE(rflags));
     test_imm(e, H_RCX, FLAG_AC);
     fail_if(&c, CC_NZ);
+    enter_context(&c, H_R9, false);
     emit_mov(e, GUEST_RCX, H_RAX);
     flags_to_ecx(e);
     emit_store(e, 3, H_RCX, gen_reg_mem(R_R11));
@@ -222,9 +226,9 @@ static const uint8_t *emit_syscall(const struct backend *b, struct emit *e)
     emit_extend_mem(e, false, 1, 2, H_RAX, gen_state(offsetof(struct cpu, star) + 4));
     emit_alu_imm(e, ALU_AND, 2, H_RAX, 0xfffc);
     set_pair(e, 0, 8, 0);
-    enter_supervisor(e);
+    enter_view(e, false);
     emit_load(e, 3, H_RAX, STATE(lstar));
-    go(b, e);
+    go(b, e, true);
     end(&c);
     return at;
 }
@@ -241,13 +245,15 @@ static const uint8_t *emit_sysret(const struct backend *b, struct emit *e)
     emit_load(e, 2, H_RCX, gen_reg_mem(R_R11));
     test_imm(e, H_RCX, FLAG_TF | FLAG_AC);
     fail_if(&c, CC_NZ);
+    enter_context(&c, H_RAX, true);
+    emit_load(e, 2, H_RCX, gen_reg_mem(R_R11));
     emit_alu_imm(e, ALU_AND, 2, H_RCX, 0x3c7fd7);
     set_flags(e);
     emit_extend_mem(e, false, 1, 2, H_RAX, gen_state(offsetof(struct cpu, star) + 6));
     set_pair(e, 16, 8, 3);
-    enter_user(e);
+    enter_view(e, true);
     emit_mov(e, H_RAX, GUEST_RCX);
-    go(b, e);
+    go(b, e, false);
     end(&c);
     return at;
 }
@@ -354,10 +360,13 @@ static void check_frame_flags(struct checks *c, bool precise)
     emit_bind(e, clear);
 }
 
-/* Behind all checks; R9: the frame. */
-static void iret_to(const struct backend *b, struct emit *e, unsigned cpl)
+/* Behind all checks but the last; R9: the frame. */
+static void iret_to(const struct backend *b, struct checks *c, unsigned cpl)
 {
+    struct emit *e = c->e;
     uint32_t dpl = cpl << SEG_DPL_SHIFT;
+    if (cpl)
+        enter_context(c, H_RAX, true);
     emit_load(e, 2, H_RCX, hmem_base(H_R9, FRAME_FLAGS));
     emit_alu_imm(e, ALU_AND, 2, H_RCX, (int32_t)IRET_FLAGS);
     set_flags(e);
@@ -370,14 +379,14 @@ static void iret_to(const struct backend *b, struct emit *e, unsigned cpl)
     set_segment(e, SEG_SS, FLAT_DATA | dpl, H_RCX);
     if (cpl) {
         drop_privileged(e);
-        enter_user(e);
+        enter_view(e, true);
     } else { /* without AC the view is that of fetches */
         emit_load(e, 3, H_TLB, STATE(tlb_exec));
         emit_store(e, 3, H_TLB, STATE(tlb));
     }
     emit_pop(e, H_R9);
     emit_load(e, 3, H_RAX, hmem_base(H_R9, FRAME_RIP));
-    go(b, e);
+    go(b, e, cpl == 0);
 }
 
 /* Of 64 bits, at CPL 0. */
@@ -399,11 +408,11 @@ static const uint8_t *emit_iret(const struct backend *b, struct emit *e, bool pr
     struct fixup outer = emit_jcc(e, CC_NZ);
     check_selector(&c, FRAME_CS, FLAT_CODE64, 0);
     check_selector(&c, FRAME_SS, FLAT_DATA, 0);
-    iret_to(b, e, 0);
+    iret_to(b, &c, 0);
     emit_bind(e, outer);
     check_selector(&c, FRAME_CS, FLAT_CODE64, 3);
     check_selector(&c, FRAME_SS, FLAT_DATA, 3);
-    iret_to(b, e, 3);
+    iret_to(b, &c, 3);
     end(&c);
     return at;
 }

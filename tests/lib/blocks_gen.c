@@ -509,7 +509,7 @@ static void vary_control(struct blocks_gen *b)
     if (b->c->mode == BLOCKS_LONG && oracle_percent(g, 15))
         s->cr4 |= CR4_PCIDE;
     if (b->c->mode != BLOCKS_REAL && oracle_percent(g, 5))
-        s->cr4 |= oracle_random(g) & (CR4_TSD | CR4_UMIP | CR4_DE | CR4_PGE);
+        s->cr4 |= oracle_random(g) & (CR4_TSD | CR4_UMIP | CR4_DE | CR4_PGE | CR4_PKE);
 }
 
 /* Where code and data are seen. Bit 21 set: a supervisor's view. */
