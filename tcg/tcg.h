@@ -6,8 +6,9 @@
  * the host address of their first byte and by a key of all that the translation depends on; they don't know their linear
  * address, so that one translation serves every mapping of a page.
  *
- * While generated code runs, cpu->rip is the RIP of the first byte of the page, arithmetic flags are in the host's flags or in
- * cpu->arith, and vector and x87 registers may be in the host's (cpu->loaded). All is in its place again when C code runs.
+ * When generated code calls C, cpu->rip is the RIP of the first byte of the page. While it runs, arithmetic flags are in the
+ * host's flags or in cpu->arith, and vector and x87 registers may be in the host's (cpu->loaded). All is in its place again
+ * when C code runs.
  */
 #ifndef TCG_TCG_H
 #define TCG_TCG_H

@@ -175,8 +175,7 @@ static void emit_entries(struct gen *g, const struct guest_insn *at)
     struct unit *u = g->u;
     align_to(e, 16);
     u->indirect = emit_here(e);
-    emit_lea(e, 3, H_RAX, hmem_base(H_RAX, -(int32_t)at->off));
-    emit_store(e, 3, H_RAX, STATE(rip));
+    emit_lea(e, 3, H_RIP, hmem_base(H_RAX, -(int32_t)at->off));
     align_to(e, 8);
     u->patch_saved = e->at;
     u->entry_saved = emit_here(e);

@@ -19,6 +19,7 @@ static void store_registers(struct emit *e)
     for (unsigned k = 0; k < 16; k++)
         if (gen_host[k] != H_NONE)
             emit_store(e, 3, (unsigned)gen_host[k], gen_reg_mem(k));
+    emit_store(e, 3, H_RIP, STATE(rip));
 }
 
 static void load_registers(struct emit *e)
@@ -27,6 +28,7 @@ static void load_registers(struct emit *e)
         if (gen_host[k] != H_NONE)
             emit_load(e, 3, (unsigned)gen_host[k], gen_reg_mem(k));
     emit_load(e, 3, H_TLB, STATE(tlb));
+    emit_load(e, 3, H_RIP, STATE(rip));
 }
 
 /* --- Vector registers ------------------------------------------------------------------------------------------------------- */
@@ -149,7 +151,7 @@ static void emit_enter(struct emit *e)
     emit_lea(e, 3, H_RAX, hmem_base(H_RSP, -(int32_t)SHADOW_BYTES));
     emit_store(e, 3, H_RAX, STATE(host_stack_low));
     load_registers(e);
-    emit_load(e, 3, H_RAX, STATE(rip));
+    emit_mov(e, H_RAX, H_RIP);
     struct enc jmp = { .opcode = 0xff };
     emit_reg(e, &jmp, 4, H_RCX);
 }
@@ -169,10 +171,10 @@ static void emit_exit(const struct backend *b, struct emit *e)
 static const uint8_t *emit_leave(const struct backend *b, struct emit *e, struct hmem to, bool flags)
 {
     const uint8_t *at = emit_here(e);
+    store_registers(e);
     emit_store(e, 3, H_RAX, to);
     if (flags)
         gen_arith_save(e);
-    store_registers(e);
     emit_exit(b, e);
     return at;
 }
@@ -214,7 +216,7 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
     emit_load(e, 3, H_RSP, STATE(host_stack)); /* what would return there may not be fit for the mode that is now */
     emit_mov(e, H_RCX, H_RAX);
     load_registers(e);
-    emit_load(e, 3, H_RAX, STATE(rip));
+    emit_mov(e, H_RAX, H_RIP);
     struct enc jmp = { .opcode = 0xff };
     emit_reg(e, &jmp, 4, H_RCX);
     emit_bind(e, leave);

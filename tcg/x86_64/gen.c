@@ -10,7 +10,7 @@
 const int8_t gen_host[16] = {
     [R_RAX] = GUEST_RAX, [R_RCX] = GUEST_RCX, [R_RDX] = H_RDX, [R_RBX] = H_RBX,
     [R_RSP] = GUEST_RSP, [R_RBP] = H_RBP, [R_RSI] = H_RSI, [R_RDI] = H_RDI,
-    [R_R8] = H_R8, [R_R9] = H_NONE, [R_R10] = H_NONE, [R_R11] = H_NONE,
+    [R_R8] = H_NONE, [R_R9] = H_NONE, [R_R10] = H_NONE, [R_R11] = H_NONE,
     [R_R12] = H_R12, [R_R13] = H_R13, [R_R14] = H_NONE, [R_R15] = H_NONE,
 };
 
@@ -207,10 +207,8 @@ static int address_part(struct gen *g, unsigned guest, unsigned scratch)
 {
     if (guest == R_ZERO)
         return H_NONE;
-    if (guest == R_RIP) {
-        emit_load(&g->e, 3, scratch, STATE(rip));
-        return (int)scratch;
-    }
+    if (guest == R_RIP)
+        return H_RIP;
     if (gen_host[guest] != H_NONE)
         return gen_host[guest];
     emit_load(&g->e, 3, scratch, gen_reg_mem(guest));
@@ -255,11 +253,12 @@ struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool wri
 
 _Static_assert(sizeof(struct tlb_entry) == 32, "the check shifts by 12 - 5");
 
-/* Base and displacement only, base in a register: the access itself can add them up. */
-static bool is_simple(const struct insn *i)
+/* Base and displacement only, base in a register: the access itself can add them up. Which register, or H_NONE. */
+static int simple_base(const struct insn *i)
 {
-    return i->asize == 3 && i->index == R_ZERO && i->base < R_ZERO && gen_host[i->base] != H_NONE && i->seg != SEG_FS &&
-           i->seg != SEG_GS;
+    if (i->asize != 3 || i->index != R_ZERO || i->seg == SEG_FS || i->seg == SEG_GS)
+        return H_NONE;
+    return i->base == R_RIP ? H_RIP : i->base < R_ZERO ? gen_host[i->base] : H_NONE;
 }
 
 struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align)
@@ -269,14 +268,14 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
     gen_flags_clobber(g);
     if (!align && gen_run_operand(g, i, bytes, write, &m))
         return m;
-    if (is_simple(i) && !align) {
-        unsigned base = (unsigned)gen_host[i->base];
+    int base = simple_base(i);
+    if (base != H_NONE && !align) {
         if (i->disp)
-            emit_lea(e, 3, H_RAX, hmem_base((int)base, (int32_t)i->disp));
+            emit_lea(e, 3, H_RAX, hmem_base(base, (int32_t)i->disp));
         else
-            emit_mov(e, H_RAX, base);
+            emit_mov(e, H_RAX, (unsigned)base);
         gen_slow_from(g, gen_tlb_check(g, H_RAX, bytes, write));
-        return hmem_index((int)base, H_RCX, 0, (int32_t)i->disp);
+        return hmem_index(base, H_RCX, 0, (int32_t)i->disp);
     }
     gen_address(g, i);
     return gen_mem_at_r9(g, i, bytes, write, align);

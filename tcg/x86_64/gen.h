@@ -5,8 +5,9 @@
  *   GS base   struct cpu
  *   RSP       shadow stack: for each guest call its return address and, below, the host's
  *   R14       cpu->tlb
+ *   R8        RIP of the first byte of the unit's page
  *   RAX, RCX, R9  scratch; every template may use them
- *   the others hold 11 of the guest's registers (gen_host); guest R9, R10, R11, R14, R15 stay in struct cpu
+ *   the others hold 10 of the guest's registers (gen_host); guest R8 to R11, R14, R15 stay in struct cpu
  *   XMM, YMM  the guest's while cpu->loaded has LOADED_VECTORS; MXCSR likewise
  *   x87, MMX  the guest's while cpu->loaded has LOADED_X87
  *   DF is clear
@@ -20,6 +21,7 @@
 #include <stddef.h>
 
 #define H_TLB H_R14
+#define H_RIP H_R8
 #define GUEST_RAX H_R10
 #define GUEST_RCX H_R11
 #define GUEST_RSP H_R15

@@ -44,8 +44,7 @@ static void emit_indirect(struct emit *e, unsigned digit, struct hmem m)
 
 void gen_rip(struct gen *g, int32_t off)
 {
-    emit_load(&g->e, 3, H_RAX, STATE(rip));
-    emit_lea(&g->e, g->s->cpu->code_size == 3 ? 3 : 2, H_RAX, hmem_base(H_RAX, off));
+    emit_lea(&g->e, g->s->cpu->code_size == 3 ? 3 : 2, H_RAX, hmem_base(H_RIP, off));
 }
 
 /* A link to a place in the page, by a jump whose displacement has just been emitted. */
@@ -257,19 +256,12 @@ static void push_return(struct gen *g, const struct insn *i)
     emit_push(e, H_RAX);
 }
 
-/*
- * Where a call comes back: RAX is the RIP here. Only what has changed is stored: else each call's return address would wait for
- * that of the call before, through memory and the stack.
- */
+/* Where a call comes back: RAX is the RIP here. */
 static void after_call(struct gen *g, const struct insn *i)
 {
     struct emit *e = &g->e;
     emit_lea(e, 3, H_RSP, hmem_base(H_RSP, 8));
-    emit_lea(e, 3, H_RAX, hmem_base(H_RAX, -(int32_t)i->end));
-    emit_op_mem(e, 0x3b, 3, H_RAX, STATE(rip));
-    struct fixup same = emit_jcc8(e, 0x70 | CC_Z);
-    emit_store(e, 3, H_RAX, STATE(rip));
-    emit_bind8(e, same);
+    emit_lea(e, 3, H_RIP, hmem_base(H_RAX, -(int32_t)i->end));
     g->flags_here = false;
     g->flags_saved = true;
     g->loaded = 0;

@@ -235,15 +235,13 @@ static void gen_extend(struct gen *g, const struct insn *i, unsigned arg)
     gen_dst_end(g, i->reg, d);
 }
 
-/* The address of any operand that LEA of the host can form: RIP-relative ones through cpu->rip. */
+/* The address of any operand that LEA of the host can form. */
 static void gen_lea(struct gen *g, const struct insn *i, unsigned arg)
 {
     struct emit *e = &g->e;
-    int base = i->base == R_ZERO ? H_NONE : i->base == R_RIP ? H_RAX : gen_host[i->base];
+    int base = i->base == R_ZERO ? H_NONE : i->base == R_RIP ? H_RIP : gen_host[i->base];
     int index = i->index == R_ZERO ? H_NONE : gen_host[i->index];
-    if (i->base == R_RIP) {
-        emit_load(e, 3, H_RAX, STATE(rip));
-    } else if (i->base != R_ZERO && base == H_NONE) {
+    if (i->base != R_ZERO && base == H_NONE) {
         emit_load(e, 3, H_RAX, gen_reg_mem(i->base));
         base = H_RAX;
     }
