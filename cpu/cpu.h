@@ -70,7 +70,7 @@ void cpu_post(struct cpu *cpu, uint32_t events);
 static inline void cpu_event_set(struct cpu *cpu, uint32_t bits)
 {
     __atomic_fetch_or(&cpu->events, bits, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&cpu->poll, 1, __ATOMIC_SEQ_CST); /* behind the events: who clears it looks at them afterwards */
+    __atomic_fetch_or(&cpu->poll, POLL_EVENT, __ATOMIC_SEQ_CST); /* behind the events: who clears it looks at them afterwards */
 }
 static inline void cpu_event_clear(struct cpu *cpu, uint32_t bits)
 {

@@ -167,12 +167,12 @@ static uint64_t granules(unsigned first, unsigned last)
     return upto & ~((UINT64_C(1) << first / 64) - 1);
 }
 
-/* Others may be in loops of dead code: they look around soon. */
+/* Any may be in dead code: they look around in the next loop, and when they serialize. */
 static void disturb_all(struct jit *j)
 {
     for (unsigned k = 0; k < j->machine->cpu_count; k++)
         if (j->machine->cpus[k])
-            __atomic_store_n(&j->machine->cpus[k]->poll, 1, __ATOMIC_SEQ_CST);
+            __atomic_fetch_or(&j->machine->cpus[k]->poll, POLL_CODE, __ATOMIC_SEQ_CST);
 }
 
 /* All units of a page that were made from one of these granules. False: there was none. */

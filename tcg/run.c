@@ -52,6 +52,15 @@ uint32_t jit_key(const struct cpu *cpu)
 /* --- Handlers ----------------------------------------------------------------------------------------------------------------------- */
 
 /*
+ * Something is due, or code has been written to that may be what is under way: by DMA that the handler has started, or by another
+ * processor before the handler serialized.
+ */
+static bool has_to_look(const struct cpu *cpu)
+{
+    return __atomic_load_n(&cpu->poll, __ATOMIC_SEQ_CST);
+}
+
+/*
  * Does anything keep generated code from going on behind *i? The shadow of STI or MOV SS needs nothing here if no event is due,
  * since there is no poll before the next instruction: where there might be one, *i says so.
  */
@@ -71,9 +80,9 @@ static bool must_leave(struct cpu *cpu, const struct insn *i)
     if (events & CPU_EVENT_SHADOW) {
         cpu_event_clear(cpu, CPU_EVENT_SHADOW);
         cpu->shadow_mov_ss = false;
-        __atomic_store_n(&cpu->poll, 0, __ATOMIC_SEQ_CST); /* the shadow had set it */
+        __atomic_fetch_and(&cpu->poll, ~POLL_EVENT, __ATOMIC_SEQ_CST); /* the shadow had set it */
         if (__atomic_load_n(&cpu->events, __ATOMIC_SEQ_CST))
-            __atomic_store_n(&cpu->poll, 1, __ATOMIC_SEQ_CST);
+            __atomic_fetch_or(&cpu->poll, POLL_EVENT, __ATOMIC_SEQ_CST);
     }
     return false;
 }
@@ -81,7 +90,7 @@ static bool must_leave(struct cpu *cpu, const struct insn *i)
 /* Where generated code can go on at once after a handler has gone elsewhere, without a look at anything else. */
 static const void *next_code(struct cpu *cpu)
 {
-    if (cpu_due_events(cpu) || cpu->activity != CPU_RUNNING ||
+    if (has_to_look(cpu) || cpu_due_events(cpu) || cpu->activity != CPU_RUNNING ||
         __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & (CPU_EVENT_STEP | CPU_EVENT_SHADOW))
         return JIT_LEAVE;
     jit_update_context(cpu);
@@ -105,7 +114,7 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i)
             next = next_code(cpu);
             break;
         }
-        if (must_leave(cpu, i) || jit_epoch(cpu->jit) != epoch) {
+        if (must_leave(cpu, i) || has_to_look(cpu) || jit_epoch(cpu->jit) != epoch) {
             cpu->rip = insn_next_rip(cpu, i);
             cpu->insn = NULL;
             next = next_code(cpu);

@@ -28,6 +28,12 @@ static void exit_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
     machine_request(g->m, REQUEST_SHUTDOWN, "guest test");
 }
 
+static void yield_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    g_thread_yield();
+}
+
+static const struct mem_ops yield_ops = { .read = ones_read, .write = yield_write };
 static const struct mem_ops out_ops = { .read = ones_read, .write = out_write };
 static const struct mem_ops exit_ops = { .read = ones_read, .write = exit_write };
 
@@ -76,6 +82,8 @@ struct guest *guest_new(uint64_t ram, unsigned cpus, const char *model)
     mem_map(&m->port_root, 0xe9, &g->ports_out, 0);
     mem_init_io(&g->port_exit, NULL, &exit_ops, g, "exit", 1);
     mem_map(&m->port_root, 0xf4, &g->port_exit, 0);
+    mem_init_io(&g->port_yield, NULL, &yield_ops, g, "yield", 1);
+    mem_map(&m->port_root, 0xea, &g->port_yield, 0);
     g->model = cpu_model_parse(model ? model : "max", &err);
     g_assert_no_error(err);
     m->cpu_count = cpus;
@@ -107,6 +115,7 @@ void guest_free(struct guest *g)
     mem_fini(&g->ram);
     mem_fini(&g->ports_out);
     mem_fini(&g->port_exit);
+    mem_fini(&g->port_yield);
     mem_transaction_commit();
     machine_free(m);
     vm_unlock();

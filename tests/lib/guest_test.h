@@ -2,7 +2,8 @@
  * For bare-metal guests: a machine with RAM, processors and two ports, no firmware. The guest's code is assembled into
  * the test itself (GUEST_CODE) and runs on the engine that ACCEL names; guest_add() runs it on several.
  *
- * Port 0xe9 takes characters, port 0xf4 a byte that ends the run: 0 is success, others say which check failed.
+ * Port 0xe9 takes characters, a write to 0xea lets the host run other threads (for guests that wait for another processor on a
+ * host that has no free one), port 0xf4 a byte that ends the run: 0 is success, others say which check failed.
  */
 #ifndef TESTS_LIB_GUEST_TEST_H
 #define TESTS_LIB_GUEST_TEST_H
@@ -16,7 +17,7 @@ struct guest {
     struct machine *m;
     GString *out;         /* what came through port 0xe9 */
     int result;           /* the byte from port 0xf4, or GUEST_* */
-    struct mem_region ram, ports_out, port_exit;
+    struct mem_region ram, ports_out, port_exit, port_yield;
     GMainLoop *loop;
     struct cpu_model *model;
     guint timeout;
