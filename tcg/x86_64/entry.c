@@ -7,6 +7,7 @@
 #include "tcg/x86_64/gen.h"
 #include "tcg/x86_64/entry.h"
 
+_Static_assert(H_RIP == H_R8, "which C functions may change: emit_call_function()");
 static const uint8_t callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 
 /* Which never is a canonical address: no guest return address is like it. */
@@ -230,10 +231,11 @@ static const uint8_t *emit_call_handler(const struct backend *b, struct emit *e,
  */
 static const uint8_t *emit_call_function(const struct backend *b, struct emit *e, uintptr_t function, bool vectors)
 {
-    static const uint8_t caller_saved[] = { R_RAX, R_RCX, R_RDX, R_RSI, R_RDI, R_R8 };
+    static const uint8_t caller_saved[] = { R_RAX, R_RCX, R_RDX, R_RSI, R_RDI };
     const uint8_t *at = emit_here(e);
     for (unsigned k = 0; k < sizeof caller_saved; k++)
         emit_store(e, 3, (unsigned)gen_host[caller_saved[k]], gen_reg_mem(caller_saved[k]));
+    emit_store(e, 3, H_RIP, STATE(rip));
     emit_save_loaded(b, e, SAVE_VECTORS);
     emit_load(e, 3, H_RDI, STATE(self));
     emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
@@ -243,6 +245,7 @@ static const uint8_t *emit_call_function(const struct backend *b, struct emit *e
     emit_alu_imm(e, ALU_ADD, 3, H_RSP, 8);
     for (unsigned k = 0; k < sizeof caller_saved; k++)
         emit_load(e, 3, (unsigned)gen_host[caller_saved[k]], gen_reg_mem(caller_saved[k]));
+    emit_load(e, 3, H_RIP, STATE(rip));
     if (vectors)
         emit_load_vectors(b, e);
     emit_ret(e);
