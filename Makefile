@@ -74,11 +74,13 @@ LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c,$(SRCS))) $(AML)
 LIB := $(B)/libtrapeze.a
 
 # tests/<group>/<name>.c is a test program, an executable tests/<group>/<name>.py a test as it is; tests/lib is linked
-# with each program; tests/fuzz and tests/bench are no tests for `check`.
+# with each program; tests/inside are programs that tests run within a guest; tests/fuzz and tests/bench are no tests for
+# `check`.
 TEST_LIB_SRCS := $(wildcard tests/lib/*.c)
-TEST_SRCS := $(filter-out tests/lib/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.c))
-TEST_SCRIPTS := $(filter-out tests/lib/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.py))
+TEST_SRCS := $(filter-out tests/lib/% tests/inside/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.c))
+TEST_SCRIPTS := $(filter-out tests/lib/% tests/inside/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.py))
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(B)/obj/%.o)
+INSIDE := $(patsubst %.c,$(B)/%,$(wildcard tests/inside/*.c))
 FUZZ_SRCS := $(wildcard tests/fuzz/*.c)
 FUZZERS := $(FUZZ_SRCS:%.c=$(B)/%)
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
@@ -138,6 +140,12 @@ $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(TEST_LIB_OBJS) $(LIB) $(B)/link
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LIBS)
 
+# Never with sanitizers: they would have to be in the guest, too.
+$(B)/tests/inside/%: tests/inside/%.c $(B)/flags
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARNINGS) -pthread -o $@ $<
+
 $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB_OBJS) $(LIB) $(B)/link
 	$(say) LINK $@
 	@mkdir -p $(@D)
@@ -163,10 +171,13 @@ check: $(FUZZERS)
 	$(Q)set -e; for f in $(FUZZERS); do echo "  FUZZ  $$f"; \
 	$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=$(B)/; done
 else
-check: $(SELECTED) $(B)/trapeze
+check: $(SELECTED) $(B)/trapeze $(INSIDE)
 	$(if $(strip $(SELECTED)),,$(error T=$(T): no test of that name; they are tests/*/*))
 	$(Q)$(TEST_ENV) prove -j $(JOBS) $(SELECTED) :: --tap
 endif
+
+shift: $(B)/trapeze $(INSIDE)
+	$(Q)$(TEST_ENV) prove -v tests/boot/shift.py :: --long
 
 demo: $(B)/trapeze
 	@tests/boot/demo $(B)/trapeze $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(INITRD),--initrd '$(INITRD)') \
@@ -201,6 +212,7 @@ help:
 	@echo 'make              build/trapeze (./configure first)'
 	@echo 'make demo         boots a Linux to a shell on this terminal; KERNEL=FILE INITRD=FILE ACCEL=ENGINE'
 	@echo 'make check        all tests; T=device/i8254 or T="unit insn" selects, ACCEL=ENGINE, JOBS=N'
+	@echo 'make shift        a guest moves between all engines at random, for a few minutes (a shorter form is in check)'
 	@echo 'make bench        speed, side by side with QEMU if it is there'
 	@echo 'make boots        every guest 50 times in a row; N=TIMES G="cloud seabios" ACCEL=ENGINE'
 	@echo 'make lint         layers, headers, sizes of files and functions'
@@ -212,7 +224,7 @@ help:
 	@echo 'With each: m=$(subst $(eval) ,|,$(MODES)) chooses the kind of build (its tree is build/KIND), V=1 shows the'
 	@echo 'commands, CC=COMPILER, HOST_FPU=portable calculates x87 and SSE without the host'"'"'s unit.'
 
-.PHONY: all check demo bench boots lint format debug install clean help
+.PHONY: all check shift demo bench boots lint format debug install clean help
 
 ifneq ($(filter-out clean help format lint,$(GOALS)),)
 -include $(LIB_OBJS:.o=.d) $(B)/obj/ui/main.d $(TEST_SRCS:%.c=$(B)/obj/%.d) $(TEST_LIB_OBJS:.o=.d)

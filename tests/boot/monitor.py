@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The monitor: commands and their errors, on standard input and output, beside the serial port, and on a socket; editing of a line."""
-import os, re, socket, subprocess, sys, tempfile, time
+import os, re, socket, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
-from guest import PROGRAM, SCALE, Failure, Guest, Tap
+from guest import SCALE, Failure, Guest, Tap, engines
 
 PROMPT = r'\(trapeze\) $'
 
@@ -43,10 +43,6 @@ TALKER = bytes.fromhex('bafd03 ec a820 74fb b2f8 b078 ee b2fd ebf2')
 QUIET = ('-display', 'none', '-vga', 'none', '-m', '16')
 
 
-def engines():
-    return re.findall(r'^(\w+) .*$', subprocess.run([PROGRAM, '-accel', 'help'], stdout=subprocess.PIPE, text=True).stdout, re.M)
-
-
 def commands():
     with firmware(TALKER) as f, Guest(*QUIET, '-serial', 'null', '-bios', f.name, '-monitor', 'stdio') as g:
         g.expect(r"^Trapeze \S+ monitor - type 'help' for more information\r\n" + PROMPT)
@@ -78,7 +74,7 @@ def commands():
 
 
 def engine():
-    names = [e for e in engines() if e != 'auto']
+    names = engines()
     with firmware(TALKER) as f, Guest(*QUIET, '-serial', 'null', '-bios', f.name, '-monitor', 'stdio') as g:
         g.expect(PROMPT)
         now = expect(g, 'engine', '|'.join(names))

@@ -140,9 +140,36 @@ class Guest:
         self.p.send_signal(number)
 
 
-def temp_initramfs(busybox, init):
-    """An initramfs whose /init is that script, as a temporary file (kept open: it vanishes with the object)."""
+BUILD = os.environ.get('BUILD') or os.path.join(TOP, 'build')
+
+
+def host_program(path):
+    """A program of this host with its shared libraries, for the initramfs of an amd64 guest: {guest path: (content, executable)}."""
+    if os.uname().machine != 'x86_64':
+        raise Skip('programs of this host do not run in the guest')
+    if not os.path.exists(path):
+        raise Failure('%s has not been built (make check builds it)' % path)
+    p = subprocess.run(['ldd', path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    files = {'bin/' + os.path.basename(path): path}
+    for library in re.findall(r'(?:=> |^\s+)(/\S+) \(', p.stdout, re.M):
+        files[library.lstrip('/')] = library
+    return {name: (open(host, 'rb').read(), True) for name, host in files.items()}
+
+
+def inside(name):
+    """The same of tests/inside/NAME.c."""
+    return host_program(os.path.join(BUILD, 'tests/inside', name))
+
+
+def temp_initramfs(busybox, init, files={}):
+    """An initramfs whose /init is that script, with more files, as a temporary file (kept open: it vanishes with the object)."""
     f = tempfile.NamedTemporaryFile(prefix='trapeze-initrd-')
-    f.write(initramfs.build(busybox, {'init': (init.encode(), True)}))
+    f.write(initramfs.build(busybox, {'init': (init.encode(), True), **files}))
     f.flush()
     return f
+
+
+def engines():
+    """Names of the engines that work here."""
+    text = subprocess.run([PROGRAM, '-accel', 'help'], stdout=subprocess.PIPE, text=True).stdout
+    return [m.group(1) for m in re.finditer(r'^(\w+) +(.*)$', text, re.M) if m.group(1) != 'auto' and 'not here:' not in m.group(2)]

@@ -28,7 +28,11 @@ class Cpio:
 def build(busybox, files):
     """files: {guest path: (content, executable)}. Returns the gzipped archive."""
     c = Cpio()
-    for d in ('bin', 'dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp'):
+    directories = {'bin', 'dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp'}
+    for name in files:
+        parts = name.split('/')
+        directories.update('/'.join(parts[:n]) for n in range(1, len(parts)))
+    for d in sorted(directories):
         c.add(d, stat.S_IFDIR | 0o755)
     c.add('dev/console', stat.S_IFCHR | 0o600, rdev=(5, 1))
     c.add('dev/null', stat.S_IFCHR | 0o666, rdev=(1, 3))
