@@ -80,7 +80,7 @@ TEST_LIB_SRCS := $(wildcard tests/lib/*.c)
 TEST_SRCS := $(filter-out tests/lib/% tests/inside/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.c))
 TEST_SCRIPTS := $(filter-out tests/lib/% tests/inside/% tests/fuzz/% tests/bench/%,$(wildcard tests/*/*.py))
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(B)/obj/%.o)
-INSIDE := $(patsubst %.c,$(B)/%,$(wildcard tests/inside/*.c))
+INSIDE := $(if $(filter x86_64,$(HOST_JIT)),$(patsubst %.c,$(B)/%,$(wildcard tests/inside/*.c)))
 FUZZ_SRCS := $(wildcard tests/fuzz/*.c)
 FUZZERS := $(FUZZ_SRCS:%.c=$(B)/%)
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
@@ -179,6 +179,9 @@ endif
 shift: $(B)/trapeze $(INSIDE)
 	$(Q)$(TEST_ENV) prove -v tests/boot/shift.py :: --long
 
+kvm-nested: $(B)/trapeze $(INSIDE)
+	$(Q)$(TEST_ENV) prove -v tests/boot/kvm_nested.py :: --long
+
 demo: $(B)/trapeze
 	@tests/boot/demo $(B)/trapeze $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(INITRD),--initrd '$(INITRD)') \
 	$(if $(ACCEL),--accel '$(ACCEL)')
@@ -213,6 +216,7 @@ help:
 	@echo 'make demo         boots a Linux to a shell on this terminal; KERNEL=FILE INITRD=FILE ACCEL=ENGINE'
 	@echo 'make check        all tests; T=device/i8254 or T="unit insn" selects, ACCEL=ENGINE, JOBS=N'
 	@echo 'make shift        a guest moves between all engines at random, for a few minutes (a shorter form is in check)'
+	@echo 'make kvm-nested   guests under KVM within Debian'"'"'s QEMU, for some minutes (a shorter form is in check)'
 	@echo 'make bench        speed, side by side with QEMU if it is there'
 	@echo 'make boots        every guest 50 times in a row; N=TIMES G="cloud seabios" ACCEL=ENGINE'
 	@echo 'make lint         layers, headers, sizes of files and functions'
@@ -224,7 +228,7 @@ help:
 	@echo 'With each: m=$(subst $(eval) ,|,$(MODES)) chooses the kind of build (its tree is build/KIND), V=1 shows the'
 	@echo 'commands, CC=COMPILER, HOST_FPU=portable calculates x87 and SSE without the host'"'"'s unit.'
 
-.PHONY: all check shift demo bench boots lint format debug install clean help
+.PHONY: all check shift kvm-nested demo bench boots lint format debug install clean help
 
 ifneq ($(filter-out clean help format lint,$(GOALS)),)
 -include $(LIB_OBJS:.o=.d) $(B)/obj/ui/main.d $(TEST_SRCS:%.c=$(B)/obj/%.d) $(TEST_LIB_OBJS:.o=.d)

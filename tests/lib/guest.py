@@ -56,27 +56,29 @@ class Tap:
         sys.exit(1 if self.failed else 0)
 
 
-def fetch(suite, arch, package, pattern):
-    """Path of a file out of a Debian package. No network: the test is skipped."""
-    p = subprocess.run([os.path.join(TOP, 'tests/lib/fetch'), suite, arch, package, pattern], stdout=subprocess.PIPE,
+def fetch_all(suite, arch, package, *patterns):
+    """Paths of files out of a Debian package, one for each pattern. No network: the test is skipped."""
+    p = subprocess.run([os.path.join(TOP, 'tests/lib/fetch'), suite, arch, package, *patterns], stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, text=True)
     if p.returncode:
         raise Skip('%s of Debian %s %s cannot be had: %s' % (package, suite, arch, p.stderr.strip().splitlines()[-1:]))
-    return p.stdout.strip()
+    return p.stdout.splitlines()
+
+
+def fetch(suite, arch, package, pattern):
+    return fetch_all(suite, arch, package, pattern)[0]
 
 
 def command(*args):
     return [PROGRAM] + (['-accel', ACCEL] if ACCEL else []) + list(args)
 
 
-class Guest:
-    """A running program; what it prints collects in .text; Guest.latest is the last one started. Use with
-    `with`: the process never outlives the block."""
+class Process:
+    """A running program; what it prints collects in .text. Use with `with`: the process never outlives the block."""
 
     def __init__(self, *args, stdin=True):
-        self.args = command(*args)
+        self.args = list(args)
         self.text = ''
-        Guest.latest = self
         self.p = subprocess.Popen(self.args, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT)
         os.set_blocking(self.p.stdout.fileno(), False)
@@ -138,6 +140,14 @@ class Guest:
 
     def signal(self, number):
         self.p.send_signal(number)
+
+
+class Guest(Process):
+    """The emulator; Guest.latest is the last one started."""
+
+    def __init__(self, *args, stdin=True):
+        super().__init__(*command(*args), stdin=stdin)
+        Guest.latest = self
 
 
 BUILD = os.environ.get('BUILD') or os.path.join(TOP, 'build')

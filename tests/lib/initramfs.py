@@ -25,8 +25,8 @@ class Cpio:
         return bytes(self.data)
 
 
-def build(busybox, files):
-    """files: {guest path: (content, executable)}. Returns the gzipped archive."""
+def build(busybox, files, compress=True):
+    """files: {guest path: (content, executable)}. Returns the archive, gzipped if need be."""
     c = Cpio()
     directories = {'bin', 'dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp'}
     for name in files:
@@ -48,7 +48,7 @@ def build(busybox, files):
             c.add('bin/' + a, stat.S_IFLNK | 0o777, b'/bin/busybox')
     for name, (content, executable) in files.items():
         c.add(name, stat.S_IFREG | (0o755 if executable else 0o644), content)
-    return gzip.compress(c.finish(), 1, mtime=0)
+    return gzip.compress(c.finish(), 1, mtime=0) if compress else c.finish()
 
 
 def main():
