@@ -484,6 +484,7 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     struct unit *u = find_unit(j, cpu, jit_key(cpu), may_translate);
     if (!u)
         return NULL;
+    jit_update_context(cpu); /* to make room all entries may have been forgotten, and they are cleared when next used */
     if (cpu->mode_key & MODE_FLAT)
         jit_jumps_set(cpu, u->indirect);
     return u->indirect;
