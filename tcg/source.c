@@ -198,6 +198,22 @@ static uint16_t live_at(const struct source *s, int off)
     return off >= 0 && off < (int)PAGE_SIZE && s->at[off] >= 0 ? s->insns[s->at[off]].live : FLAGS_ARITH;
 }
 
+static bool wanted_at(const struct source *s, int off)
+{
+    return off >= 0 && off < (int)PAGE_SIZE && s->at[off] >= 0 && s->insns[s->at[off]].wanted;
+}
+
+/* What leads out and handlers find flags in cpu->arith; who changes some and keeps others needs those in place. */
+static bool flags_wanted(const struct source *s, const struct guest_insn *g, uint16_t writes)
+{
+    if (!g->native || is_call(&g->i))
+        return false;
+    if (insn_row(&g->i)->flags_read & FLAGS_ARITH || (writes && g->live_out & ~writes))
+        return true;
+    return !writes && ((g->falls && wanted_at(s, g->i.end)) ||
+                       (insn_row(&g->i)->end == END_JUMP && wanted_at(s, g->target)));
+}
+
 static bool liveness_pass(struct source *s)
 {
     bool changed = false;
@@ -212,9 +228,11 @@ static bool liveness_pass(struct source *s)
         uint16_t live = (uint16_t)((out & ~writes) | reads);
         if (s->precise && (g->loop || g->off == s->start))
             live = FLAGS_ARITH; /* an interrupt may show them */
-        changed |= live != g->live;
         g->live_out = out;
+        bool wanted = flags_wanted(s, g, writes);
+        changed |= live != g->live || wanted != g->wanted;
         g->live = live;
+        g->wanted = wanted;
     }
     return changed;
 }
@@ -237,6 +255,8 @@ bool source_read(struct source *s)
     while (liveness_pass(s))
         continue;
     s->entry = (unsigned)s->at[s->start];
+    for (unsigned k = 0; k < s->count; k++)
+        s->insns[k].in_memory = k != s->entry && s->insns[k].live && !s->insns[k].wanted;
     if (s->key >> KEY_INSNS_SHIFT)
         memset(s->at, 0xff, sizeof s->at);
     return true;

@@ -60,6 +60,8 @@ struct guest_insn {
     uint16_t off;       /* page offset */
     uint16_t live;      /* arithmetic flags that may be read before they are written again, before this instruction */
     uint16_t live_out;  /* and behind it */
+    bool wanted;        /* before it, flags may be wanted by an instruction that has a template, not only by what leads out */
+    bool in_memory;     /* a leader whose flags are in cpu->arith when jumps come in, not in place */
     bool leader;        /* some jump within the unit leads here */
     bool loop;          /* a backward one */
     bool native;        /* the back end has a template; else the handler is called */

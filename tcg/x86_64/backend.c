@@ -149,9 +149,10 @@ bool backend_has(const struct source *s, const struct insn *i)
 static void emit_poll(struct gen *g, const struct guest_insn *at)
 {
     struct emit *e = &g->e;
-    struct cold *c = gen_cold(g, at->live ? COLD_LEAVE_FLAGS : COLD_LEAVE);
+    bool in_place = at->live && !at->in_memory;
+    struct cold *c = gen_cold(g, in_place ? COLD_LEAVE_FLAGS : COLD_LEAVE);
     c->off = at->off;
-    if (at->live) {
+    if (in_place) {
         emit_load(e, 2, H_RCX, STATE(poll));
         struct fixup ok = emit_jcc8(e, 0xe3);
         c->from[c->from_count++] = emit_jmp(e);
@@ -200,14 +201,14 @@ static const uint8_t *emit_retired(struct gen *g, unsigned off, const uint8_t *l
     return at;
 }
 
-/* Where jumps come in: flags in place if they live, nothing known of vector registers. */
+/* Where jumps come in: flags in place if they live, but for at->in_memory; nothing known of vector registers. */
 static void begin_block(struct gen *g, const struct guest_insn *at, bool entry)
 {
     if (entry)
         emit_entries(g, at);
     g->label[at - g->s->insns] = g->e.at;
-    g->flags_here = true;
-    g->flags_saved = false;
+    g->flags_here = !at->in_memory;
+    g->flags_saved = at->in_memory;
     g->loaded = 0;
     if (entry || at->loop)
         emit_poll(g, at);
@@ -243,8 +244,8 @@ static void emit_fall_through(struct gen *g, const struct guest_insn *at, const 
         gen_x87_settle(g);
     if (!next || next->off != at->i.end || entry)
         gen_goto(g, at->i.end);
-    else if (next->leader && next->live)
-        gen_flags_load(g);
+    else if (next->leader)
+        gen_flags_for(g, next);
 }
 
 static void bind_forward(struct gen *g)

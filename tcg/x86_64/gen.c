@@ -70,6 +70,14 @@ void gen_flags_load(struct gen *g)
     g->flags_here = true;
 }
 
+void gen_flags_for(struct gen *g, const struct guest_insn *to)
+{
+    if (to->in_memory)
+        gen_flags_save(g);
+    else if (to->live)
+        gen_flags_load(g);
+}
+
 void gen_flags_keep(struct gen *g, unsigned written, unsigned read)
 {
     if ((g->g->live_out & FLAGS_ARITH & ~written) || read & FLAGS_ARITH)

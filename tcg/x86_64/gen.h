@@ -198,6 +198,8 @@ void gen_arith_load(struct emit *e);
 void gen_flags_save(struct gen *g);
 /* Before an operation that leaves some live flags alone or reads some: into place if need be. RAX is used. */
 void gen_flags_keep(struct gen *g, unsigned written, unsigned read);
+/* Before the way to another instruction of the unit: as it expects them; those in place stay there. */
+void gen_flags_for(struct gen *g, const struct guest_insn *to);
 /* Behind an instruction that has written flags in place. */
 static inline void gen_flags_written(struct gen *g)
 {

@@ -92,13 +92,11 @@ void gen_goto(struct gen *g, int32_t off)
 {
     int to = inside(g, off);
     if (to >= 0) {
-        if (g->s->insns[to].live)
-            gen_flags_load(g);
+        gen_flags_for(g, &g->s->insns[to]);
         jump_inside(g, emit_jmp(&g->e), (unsigned)to);
     } else if (may_link(g, off)) {
-        gen_flags_load(g);
         emit_align_jump(&g->e, 1);
-        add_link(g, emit_jmp(&g->e), off, false);
+        add_link(g, emit_jmp(&g->e), off, !g->flags_here);
     } else {
         gen_flags_save(g);
         gen_rip(g, off);
@@ -178,7 +176,10 @@ static int32_t branch_target(const struct insn *i)
 
 static void gen_jcc(struct gen *g, const struct insn *i, unsigned cc)
 {
+    int to = inside(g, branch_target(i));
     gen_flags_load(g);
+    if (to >= 0)
+        gen_flags_for(g, &g->s->insns[to]);
     goto_if(g, cc, branch_target(i));
 }
 
