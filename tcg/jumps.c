@@ -101,6 +101,7 @@ void jit_jumps_drop(struct cpu *cpu)
 
 void jit_jumps_forget(struct cpu *cpu)
 {
-    memset(cpu->jump_regions, 0, sizeof cpu->jump_regions);
-    cpu->jump_context = 0;
+    for (unsigned k = 0; k < JUMP_REGIONS; k++)
+        if (cpu->jump_regions[k].context)
+            clear_region(cpu, k);
 }
