@@ -174,6 +174,7 @@ struct fetch {
     uint64_t phys;
     const uint8_t *page;  /* host address of its page, or NULL */
     unsigned limit;       /* bytes from pc to the end of the code segment, at most a page and an instruction */
+    bool unkept;          /* the block serves once: nobody need watch its pages */
     struct block *b;
 };
 
@@ -219,6 +220,14 @@ uint32_t *block_watch_page(struct cpu *cpu, uint64_t phys, const uint8_t *host, 
     return at;
 }
 
+static uint32_t *watch_page(const struct fetch *f, uint64_t phys, const uint8_t *host, uint32_t *gen)
+{
+    if (!f->unkept)
+        return block_watch_page(f->cpu, phys, host, gen);
+    *gen = f->cpu->blocks->never_written;
+    return &f->cpu->blocks->never_written;
+}
+
 /* Bytes of the instruction at offset `at` of the block; fewer than 15 at the end of the page, unless `cross`. */
 static unsigned fetch_bytes(struct fetch *f, unsigned at, bool cross, uint8_t out[INSN_MAX])
 {
@@ -237,7 +246,7 @@ static unsigned fetch_bytes(struct fetch *f, unsigned at, bool cross, uint8_t ou
     const uint8_t *page2 = cpu_code_page(f->cpu, next, &phys2);
     unsigned more = MIN(INSN_MAX, f->limit - at) - n;
     f->b->phys2 = phys2;
-    f->b->gen2_at = block_watch_page(f->cpu, phys2, page2, &f->b->gen2);
+    f->b->gen2_at = watch_page(f, phys2, page2, &f->b->gen2);
     if (page2)
         ram_copy(out + n, page2, more);
     else
@@ -310,11 +319,12 @@ static struct block *block_alloc(struct block_cache *c)
 static struct block *decode_block(struct cpu *cpu, struct fetch *f, bool one)
 {
     struct block_cache *c = cpu->blocks;
-    struct block *b = f->page ? block_alloc(c) : c->scratch;
-    unsigned most = one || !f->page ? 1 : BLOCK_INSNS;
+    bool keep = f->page && !f->unkept;
+    struct block *b = keep ? block_alloc(c) : c->scratch;
+    unsigned most = one || !keep ? 1 : BLOCK_INSNS;
     f->b = b;
     *b = (struct block){ .phys = f->phys, .mode_key = cpu->mode_key | (one ? MODE_ONE : 0) };
-    b->gen_at = block_watch_page(cpu, f->phys, f->page, &b->gen);
+    b->gen_at = watch_page(f, f->phys, f->page, &b->gen);
     b->gen2_at = b->gen_at;
     b->gen2 = b->gen;
     unsigned at = 0;
@@ -334,7 +344,7 @@ static struct block *decode_block(struct cpu *cpu, struct fetch *f, bool one)
     choose_handlers(cpu, b);
     if (log_on(LOG_IN_ASM))
         log_block(cpu, f);
-    if (f->page)
+    if (keep)
         c->used += (sizeof *b + b->count * sizeof(struct insn) + 15) & ~(size_t)15;
     return b;
 }
@@ -373,13 +383,34 @@ static struct block *find_decoded(struct cpu *cpu, uint64_t pc, uint64_t phys, u
     return NULL;
 }
 
-static struct block *find_slow(struct cpu *cpu, uint64_t pc, bool one)
+/* Linear address of the next instruction. */
+static uint64_t code_address(const struct cpu *cpu)
+{
+    if (cpu_in_64(cpu))
+        return cpu->rip; /* the hidden base of CS does not count */
+    return (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+
+static struct fetch fetch_begin(struct cpu *cpu, uint64_t pc)
 {
     struct fetch f = { .cpu = cpu, .pc = pc, .limit = bytes_in_segment(cpu) };
-    unsigned key = cpu->mode_key | (one ? MODE_ONE : 0);
     if (!f.limit)
         cpu_raise_gp0(cpu);
     f.page = cpu_code_page(cpu, pc, &f.phys);
+    return f;
+}
+
+struct block *block_decode_once(struct cpu *cpu)
+{
+    struct fetch f = fetch_begin(cpu, code_address(cpu));
+    f.unkept = true;
+    return decode_block(cpu, &f, true);
+}
+
+static struct block *find_slow(struct cpu *cpu, uint64_t pc, bool one)
+{
+    unsigned key = cpu->mode_key | (one ? MODE_ONE : 0);
+    struct fetch f = fetch_begin(cpu, pc);
     struct block *b = f.page ? find_decoded(cpu, pc, f.phys, key) : NULL;
     /* Near the end of the segment a block found by address may run over it: blocks there are made of what fits. */
     if (b && b->bytes <= f.limit)
@@ -395,11 +426,7 @@ static struct block *find_slow(struct cpu *cpu, uint64_t pc, bool one)
 
 struct block *block_find(struct cpu *cpu, bool one)
 {
-    uint64_t pc = cpu->seg[SEG_CS].base + cpu->rip;
-    if (!cpu_in_64(cpu))
-        pc = (uint32_t)pc;
-    else
-        pc = cpu->rip; /* the hidden base of CS does not count */
+    uint64_t pc = code_address(cpu);
     unsigned key = cpu->mode_key | (one ? MODE_ONE : 0);
     struct near *n = &cpu->blocks->near[(pc ^ pc >> 12) & (NEAR_SIZE - 1)];
     if (G_LIKELY(n->pc == pc && n->block && n->tlb_id == cpu->tlb_exec->id && n->mode_key == key &&

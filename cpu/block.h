@@ -47,7 +47,12 @@ void block_cache_flush(struct block_cache *c);
 
 /* The block at CS:RIP for the present mode, decoded if need be. `one`: a block of a single instruction. Raises on a bad fetch. */
 struct block *block_find(struct cpu *cpu, bool one);
-/* The same, for the block that follows `from`, whose links it uses and renews. */
+/*
+ * A block of the instruction at CS:RIP alone, decoded now and not kept: where memory may have been changed by who tells nobody.
+ * Good until the next of these calls.
+ */
+struct block *block_decode_once(struct cpu *cpu);
+/* As block_find(), for the block that follows `from`, whose links it uses and renews. */
 struct block *block_next(struct cpu *cpu, struct block *from);
 
 /* --- What the translator uses, too ------------------------------------------------------------------------------------ */

@@ -105,6 +105,8 @@ enum cpu_exit {
 };
 /* Runs guest code until something needs the caller. `max_insns` 0: no limit (tests and lockstep give one). */
 enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns);
+/* The same, decoding each instruction anew: for who shares memory with an engine that does not tell what code it changes (KVM). */
+enum cpu_exit cpu_interp_run_anew(struct cpu *cpu, uint64_t max_insns);
 /*
  * Handles what cpu->events ask for between two instructions; shared by all software engines. False: leave the engine.
  */
@@ -217,6 +219,12 @@ enum excp_source {
  */
 void cpu_deliver(struct cpu *cpu, enum vector vector, enum excp_source source, bool has_error, uint32_t error,
                  uint64_t next_rip);
+
+/*
+ * cpu_deliver() from outside a run loop, with the faults that it meets on the way. False: triple fault, the processor is in
+ * shutdown.
+ */
+bool cpu_deliver_now(struct cpu *cpu, enum vector vector, enum excp_source source, bool has_error, uint32_t error);
 
 /* Near transfer: truncates to `osize` (log2), checks limit or canonical form (#GP(0)), then cpu_set_rip. */
 static inline void cpu_jump(struct cpu *cpu, uint64_t target, unsigned osize)

@@ -138,7 +138,8 @@ void cpu_run_block(struct cpu *cpu, const struct block *b)
     cpu->block_count++;
 }
 
-void cpu_run_one(struct cpu *cpu)
+/* `anew`: decoded now, whatever is known of it. */
+static void run_one(struct cpu *cpu, bool anew)
 {
     bool resume = cpu->rflags & FLAG_RF;
     bool held = cpu->shadow_mov_ss; /* MOV SS holds back instruction breakpoints, too */
@@ -154,7 +155,7 @@ void cpu_run_one(struct cpu *cpu)
             cpu_raise(cpu, EXC_DB);
         }
     }
-    const struct block *b = block_find(cpu, true);
+    const struct block *b = anew ? block_decode_once(cpu) : block_find(cpu, true);
     uint64_t start = cpu->rip;
     cpu->rflags &= ~(uint64_t)FLAG_RF;
     cpu_run_block(cpu, b);
@@ -167,6 +168,11 @@ void cpu_run_one(struct cpu *cpu)
         cpu_event_set(cpu, CPU_EVENT_TRAP);
     }
     cpu->stepping = false;
+}
+
+void cpu_run_one(struct cpu *cpu)
+{
+    run_one(cpu, false);
 }
 
 void cpu_unwind(struct cpu *cpu)
@@ -184,7 +190,7 @@ enum cpu_exit cpu_exit_reason(const struct cpu *cpu)
     return cpu->activity == CPU_SHUTDOWN ? CPU_EXIT_SHUTDOWN : cpu->activity == CPU_RUNNING ? CPU_EXIT_KICK : CPU_EXIT_HALT;
 }
 
-enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
+static enum cpu_exit run(struct cpu *cpu, uint64_t max_insns, bool anew)
 {
     sigjmp_buf env;
     uint64_t limit = max_insns ? cpu->insn_count + max_insns : UINT64_MAX;
@@ -212,8 +218,8 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
             if (G_UNLIKELY(events & CPU_EVENT_TRAP && !(events & CPU_EVENT_SHADOW)))
                 continue; /* pushing a frame has met a breakpoint */
         }
-        if (G_UNLIKELY(events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW) || limit - cpu->insn_count < BLOCK_INSNS)) {
-            cpu_run_one(cpu);
+        if (G_UNLIKELY(anew || events & (CPU_EVENT_STEP | CPU_EVENT_SHADOW) || limit - cpu->insn_count < BLOCK_INSNS)) {
+            run_one(cpu, anew);
             b = NULL;
             continue;
         }
@@ -223,4 +229,26 @@ enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
         cpu_run_block(cpu, b);
     }
     return CPU_EXIT_KICK;
+}
+
+enum cpu_exit cpu_interp_run(struct cpu *cpu, uint64_t max_insns)
+{
+    return run(cpu, max_insns, false);
+}
+
+enum cpu_exit cpu_interp_run_anew(struct cpu *cpu, uint64_t max_insns)
+{
+    return run(cpu, max_insns, true);
+}
+
+bool cpu_deliver_now(struct cpu *cpu, enum vector vector, enum excp_source source, bool has_error, uint32_t error)
+{
+    sigjmp_buf env;
+    cpu->unwind = &env;
+    if (sigsetjmp(env, 0) == 0) {
+        cpu_deliver(cpu, vector, source, has_error, error, cpu->rip);
+        return true;
+    }
+    cpu_unwind(cpu);
+    return excp_take_raised(cpu); /* which may come back here */
 }

@@ -243,6 +243,19 @@ struct cpu_model *cpu_model_parse(const char *text, GError **err)
     return m;
 }
 
+struct cpu_model *cpu_model_restrict(const struct cpu_model *m, bool (*allowed)(void *opaque, unsigned feature), void *opaque)
+{
+    static const uint64_t nothing_asked[G_N_ELEMENTS(m->features)];
+    struct cpu_model *r = g_new(struct cpu_model, 1);
+    *r = *m;
+    r->name = g_strdup(m->name);
+    for (unsigned f = FEAT_NONE + 1; f < FEAT_COUNT; f++)
+        if (cpu_model_has(m, f) && !allowed(opaque, f))
+            set_feature(r, f, false);
+    resolve_needs(r, nothing_asked, NULL);
+    return r;
+}
+
 void cpu_model_free(struct cpu_model *m)
 {
     if (!m)

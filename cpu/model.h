@@ -34,6 +34,7 @@ struct cpu_model {
     bool kvm;        /* has the leaves 40000000H.. */
     uint8_t phys_bits;
     uint64_t tsc_hz;
+    uint64_t exposed; /* bits of ARCH_CAPABILITIES not to claim: leaks of the processor that really runs the guest */
     unsigned sockets, cores, threads; /* cores per socket, threads per core */
 };
 
@@ -43,6 +44,12 @@ static inline bool cpu_model_has(const struct cpu_model *m, unsigned feature)
 }
 
 void cpu_model_set_topology(struct cpu_model *m, unsigned sockets, unsigned cores, unsigned threads);
+
+/*
+ * A copy without the features that allowed() refuses, and those that build on them; the name and the rest stay. To be freed
+ * by cpu_model_free().
+ */
+struct cpu_model *cpu_model_restrict(const struct cpu_model *m, bool (*allowed)(void *opaque, unsigned feature), void *opaque);
 
 struct cpu_feature_info {
     const char *name;

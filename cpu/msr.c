@@ -94,7 +94,10 @@ uint64_t cpu_tsc_hz(const struct cpu *cpu)
 
 uint64_t cpu_read_tsc(const struct cpu *cpu)
 {
-    int64_t ns = clock_now(cpu->machine->clock);
+    const struct machine *m = cpu->machine;
+    if (m->tsc)
+        return m->tsc(m->tsc_opaque) + cpu->tsc_offset;
+    int64_t ns = clock_now(m->clock);
     uint64_t hz = cpu->model->tsc_hz;
     return (hz == NS_PER_SECOND ? (uint64_t)ns : clock_ticks(ns, hz)) + cpu->tsc_offset;
 }
@@ -273,7 +276,8 @@ static bool is_kvm(uint32_t msr)
 
 static uint64_t arch_capabilities(const struct cpu *cpu)
 {
-    return ARCH_CAP_NOT_AFFECTED | (cpu_has(cpu, FEAT_SPEC_CTRL) ? ARCH_CAP_IBRS_ALL : 0);
+    uint64_t claims = ARCH_CAP_NOT_AFFECTED | (cpu_has(cpu, FEAT_SPEC_CTRL) ? ARCH_CAP_IBRS_ALL : 0);
+    return claims & ~cpu->model->exposed;
 }
 
 static bool read_special(struct cpu *cpu, uint32_t msr, uint64_t *value)

@@ -79,21 +79,31 @@ static void put_mxcsr(const struct cpu *cpu, uint8_t *area)
     ram_store32(area + FX_MXCSR_MASK, MXCSR_VALID);
 }
 
-/* 128-bit half `half` of each vector register. */
-static void put_vectors(const struct cpu *cpu, uint8_t *out, unsigned half)
+/* 128-bit half `half` of the first `count` vector registers. */
+static void put_half(const struct cpu *cpu, uint8_t *out, unsigned half, unsigned count)
 {
-    for (unsigned n = 0; n < cpu_vector_count(cpu); n++) {
+    for (unsigned n = 0; n < count; n++) {
         ram_store64(out + 16 * n, cpu->v[n].u64[2 * half]);
         ram_store64(out + 16 * n + 8, cpu->v[n].u64[2 * half + 1]);
     }
 }
 
-static void get_vectors(struct cpu *cpu, const uint8_t *in, unsigned half)
+static void get_half(struct cpu *cpu, const uint8_t *in, unsigned half, unsigned count)
 {
-    for (unsigned n = 0; n < cpu_vector_count(cpu); n++) {
+    for (unsigned n = 0; n < count; n++) {
         cpu->v[n].u64[2 * half] = ram_load64(in + 16 * n);
         cpu->v[n].u64[2 * half + 1] = ram_load64(in + 16 * n + 8);
     }
+}
+
+static void put_vectors(const struct cpu *cpu, uint8_t *out, unsigned half)
+{
+    put_half(cpu, out, half, cpu_vector_count(cpu));
+}
+
+static void get_vectors(struct cpu *cpu, const uint8_t *in, unsigned half)
+{
+    get_half(cpu, in, half, cpu_vector_count(cpu));
 }
 
 static void init_vectors(struct cpu *cpu, unsigned half)
@@ -108,6 +118,37 @@ static void set_pkru(struct cpu *cpu, uint32_t value)
         return;
     cpu->pkru = value;
     cpu_tlb_flush(cpu);
+}
+
+/* --- For other owners of the state -------------------------------------------------------------------------------- */
+
+void xsave_image_put(const struct cpu *cpu, uint8_t *image, unsigned pkru_offset)
+{
+    uint64_t components = XCR0_X87 | XCR0_SSE;
+    put_x87(cpu, image, true);
+    put_mxcsr(cpu, image);
+    put_half(cpu, image + FX_XMM, 0, 16);
+    if (cpu_has(cpu, FEAT_AVX)) {
+        components |= XCR0_AVX;
+        put_half(cpu, image + XSAVE_AVX_OFFSET, 1, 16);
+    }
+    if (cpu_has(cpu, FEAT_PKU)) {
+        components |= XCR0_PKRU;
+        ram_store64(image + pkru_offset, cpu->pkru);
+    }
+    ram_store64(image + XSAVE_LEGACY_SIZE + HEADER_XSTATE_BV, components);
+    ram_store64(image + XSAVE_LEGACY_SIZE + HEADER_XCOMP_BV, 0);
+}
+
+void xsave_image_get(struct cpu *cpu, const uint8_t *image, unsigned pkru_offset)
+{
+    get_x87(cpu, image, true);
+    cpu->mxcsr = ram_load32(image + FX_MXCSR);
+    get_half(cpu, image + FX_XMM, 0, 16);
+    if (cpu_has(cpu, FEAT_AVX))
+        get_half(cpu, image + XSAVE_AVX_OFFSET, 1, 16);
+    if (cpu_has(cpu, FEAT_PKU))
+        set_pkru(cpu, ram_load32(image + pkru_offset));
 }
 
 /* --- FXSAVE and FXRSTOR ------------------------------------------------------------------------------------------- */

@@ -3,8 +3,8 @@
  * kvm_para.h, pvclock-abi.h.
  *
  * kvmclock: virtual time and the TSC come from one clock here, so that the line between them never bends. All
- * processors are told the same point of it, the TSC at virtual time 0; it is written once and again only if a guest
- * sets its TSC. Differences between processors, which other hypervisors must fight, cannot come up.
+ * processors are told the same point of it, mostly the TSC at virtual time 0; it is written once and again only if a guest
+ * sets its TSC. (Under KVM the TSC is the host's, and the line is drawn by its rate.) Differences between processors, which other hypervisors must fight, cannot come up.
  *
  * Steal time is what the vCPU's thread wanted to run but did not: time passed less processor time of the thread,
  * between cpu_pv_enter and cpu_pv_leave. Not offered: asynchronous page faults, poll control, migration control.
@@ -80,8 +80,8 @@ static void write_system_time(struct cpu *cpu)
     int8_t shift;
     time_scale(cpu->model->tsc_hz, &mul, &shift);
     uint32_t version = open_version(cpu, addr + TIME_VERSION);
-    mem_store_phys(cpu, addr + TIME_TSC, cpu->tsc_offset, 8); /* the TSC at virtual time 0 */
-    mem_store_phys(cpu, addr + TIME_SYSTEM, 0, 8);
+    mem_store_phys(cpu, addr + TIME_TSC, cpu->machine->tsc_start + cpu->tsc_offset, 8);
+    mem_store_phys(cpu, addr + TIME_SYSTEM, (uint64_t)cpu->machine->tsc_start_ns, 8);
     mem_store_phys(cpu, addr + TIME_MUL, mul, 4);
     mem_store_phys(cpu, addr + TIME_SHIFT, (uint8_t)shift, 1);
     mem_store_phys(cpu, addr + TIME_FLAGS, cpu_has(cpu, FEAT_KVM_CLOCK_STABLE) ? TIME_FLAG_STABLE : 0, 1);

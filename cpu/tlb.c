@@ -125,8 +125,10 @@ static void space_drop_local(struct tlb_set *s, struct tlb_space *space)
     }
 }
 
-static void flush_event(struct cpu *cpu, uint64_t addr)
+/* A flush is asked for, of all or of one address. */
+static void note_flush(struct cpu *cpu, uint64_t addr)
 {
+    cpu->tlbs->flushes++;
     if (event_wanted(EVENT_TLB_FLUSH))
         event_emit(&(struct event){ .kind = EVENT_TLB_FLUSH, .vcpu = cpu->index, .cpl = cpu->cpl, .rip = cpu_rip(cpu),
                                     .address = addr });
@@ -135,7 +137,7 @@ static void flush_event(struct cpu *cpu, uint64_t addr)
 void cpu_tlb_flush(struct cpu *cpu)
 {
     struct tlb_set *s = cpu->tlbs;
-    flush_event(cpu, UINT64_MAX);
+    note_flush(cpu, UINT64_MAX);
     for (unsigned k = 0; k < TLB_SPACES; k++)
         if (s->space[k].in_use)
             space_drop_all(s, &s->space[k]);
@@ -143,7 +145,7 @@ void cpu_tlb_flush(struct cpu *cpu)
 
 void cpu_tlb_flush_address_space(struct cpu *cpu)
 {
-    flush_event(cpu, UINT64_MAX);
+    note_flush(cpu, UINT64_MAX);
     space_drop_local(cpu->tlbs, &cpu->tlbs->space[cpu->tlbs->current]);
 }
 
@@ -176,7 +178,7 @@ static void space_flush_page(struct tlb_set *s, struct tlb_space *space, uint64_
 /* In every space: the page may be global. */
 void cpu_tlb_flush_page(struct cpu *cpu, uint64_t addr)
 {
-    flush_event(cpu, addr);
+    note_flush(cpu, addr);
     for (unsigned k = 0; k < TLB_SPACES; k++)
         if (cpu->tlbs->space[k].in_use)
             space_flush_page(cpu->tlbs, &cpu->tlbs->space[k], addr);
@@ -186,7 +188,7 @@ void cpu_tlb_flush_page(struct cpu *cpu, uint64_t addr)
 void cpu_tlb_invpcid(struct cpu *cpu, unsigned type, uint16_t pcid, uint64_t addr)
 {
     struct tlb_set *s = cpu->tlbs;
-    flush_event(cpu, type == 0 ? addr : UINT64_MAX);
+    note_flush(cpu, type == 0 ? addr : UINT64_MAX);
     for (unsigned k = 0; k < TLB_SPACES; k++) {
         struct tlb_space *space = &s->space[k];
         if (!space->in_use)

@@ -70,6 +70,7 @@ struct tlb_set {
     struct tlb none;     /* always empty: in force while alignment checks are on, so that every access asks */
     unsigned current;    /* index of the space of CR3 */
     uint64_t turn, next_id;
+    uint64_t flushes;    /* so often was a flush of whatever kind asked for */
     uint64_t super_id;   /* like the id of a TLB, for all supervisors' views together: code in global pages is the same in all */
 };
 

@@ -36,4 +36,12 @@ static inline unsigned xsave_area_size(uint64_t format, uint64_t components)
     return components & XCR0_AVX ? XSAVE_AVX_OFFSET + XSAVE_AVX_SIZE : XSAVE_EXTENDED;
 }
 
+/*
+ * All of the state that XSAVE knows, to and from an area of 4 KiB in the standard format, for KVM. All 16 vector registers
+ * whatever the mode; components that the model lacks are left alone. `pkru_offset`: PKRU's place there, which is not the
+ * same on all processors.
+ */
+void xsave_image_put(const struct cpu *cpu, uint8_t *image, unsigned pkru_offset);
+void xsave_image_get(struct cpu *cpu, const uint8_t *image, unsigned pkru_offset);
+
 #endif

@@ -25,6 +25,7 @@ struct clock {
     bool running;
     int64_t offset;      /* running: virtual minus monotonic time; stopped or stepped: virtual time itself */
     int64_t wall_offset; /* seconds; atomic */
+    unsigned starts;     /* atomic */
     /* VM lock: */
     struct timer *first; /* by deadline; equal ones in the order they were set */
     struct timer *late;  /* set by a timer that fires now, with a deadline already reached: for the next turn */
@@ -235,7 +236,13 @@ void clock_start(struct clock *c)
     if (c->running || c->stepped)
         return;
     set_time_base(c, true, c->offset - host_ns(CLOCK_MONOTONIC));
+    __atomic_fetch_add(&c->starts, 1, __ATOMIC_RELEASE);
     arm(c);
+}
+
+unsigned clock_starts(const struct clock *c)
+{
+    return __atomic_load_n(&c->starts, __ATOMIC_ACQUIRE);
 }
 
 void clock_set(struct clock *c, int64_t ns)

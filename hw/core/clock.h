@@ -34,6 +34,8 @@ void clock_set_wall_offset(struct clock *c, int64_t seconds);
 /* Pause and resume virtual time; idempotent; nothing to a stepped clock. VM lock. */
 void clock_stop(struct clock *c);
 void clock_start(struct clock *c);
+/* So often has the clock been started. Any thread. */
+unsigned clock_starts(const struct clock *c);
 /* Sets virtual time, of a stopped or stepped clock (loading a saved state). */
 void clock_set(struct clock *c, int64_t ns);
 /* Moves a stepped clock forward. VM lock. */

@@ -45,6 +45,14 @@ struct machine {
     struct ram_block *ram;       /* "pc.ram", low and high part in one block */
     struct bus *system_bus;      /* root of the device tree */
     struct clock *clock;
+    /*
+     * Time stamp counter of all processors, before their own offsets, where an engine brings one (the host's): any thread. NULL:
+     * virtual time at the model's rate. It passed `tsc_start` at virtual time `tsc_start_ns`.
+     */
+    uint64_t (*tsc)(void *opaque);
+    void *tsc_opaque;
+    uint64_t tsc_start;
+    int64_t tsc_start_ns;
     struct input input;          /* who hears keys and pointers; hw/core/input.h */
     GHashTable *chrs;            /* id -> struct chr *, owned; NULL before the first one (hw/backend/chr.c) */
 
