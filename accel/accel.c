@@ -6,6 +6,7 @@
 
 #include "accel/interp.h"
 #include "accel/jit.h"
+#include "accel/kvm.h"
 #include "config.h"
 #include "hw/core/log.h"
 #include "hw/core/machine.h"
@@ -19,7 +20,15 @@ static const struct accel_ops *const engines[] = {
 #ifdef CONFIG_JIT
     &jit_accel,
 #endif
+#ifdef CONFIG_KVM
+    &kvm_accel,
+#endif
 };
+
+GQuark accel_error_quark(void)
+{
+    return g_quark_from_static_string("trapeze-accel");
+}
 
 /* "jit,tb-size=64": the name alone; *options is the rest behind the comma. To be freed. */
 static char *split_options(const char *text, const char **options)
@@ -113,19 +122,24 @@ void engine_fini_vcpus(struct engine *e)
 void accel_start_all(struct machine *m)
 {
     for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
-        accel_engine(m, engines[k], NULL);
+        if (engines[k]->rank())
+            accel_engine(m, engines[k], NULL);
 }
 
 /* The fittest first; those that fail are passed over silently: nobody asked for them. */
 static struct engine *start_fittest(struct machine *m, GError **err)
 {
-    bool tried[G_N_ELEMENTS(engines)] = { false };
+    unsigned rank[G_N_ELEMENTS(engines)]; /* 0: not, or tried already */
+    for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
+        rank[k] = engines[k]->rank();
     for (unsigned n = 0; n < G_N_ELEMENTS(engines); n++) {
-        unsigned best = G_N_ELEMENTS(engines);
-        for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
-            if (!tried[k] && (best == G_N_ELEMENTS(engines) || engines[k]->rank() > engines[best]->rank()))
+        unsigned best = 0;
+        for (unsigned k = 1; k < G_N_ELEMENTS(engines); k++)
+            if (rank[k] > rank[best])
                 best = k;
-        tried[best] = true;
+        if (!rank[best])
+            break;
+        rank[best] = 0;
         g_clear_error(err);
         struct engine *e = accel_engine(m, engines[best], err);
         if (e)
@@ -183,6 +197,12 @@ static bool start_preferred(struct machine *m, GError **err)
             return true;
         if (list[k + 1])
             g_printerr("trapeze: %s; trying %s\n", why->message, list[k + 1]);
+    }
+    /* An engine that would do it badly is no reason not to go on. */
+    if (g_error_matches(why, ACCEL_ERROR, ACCEL_ERROR_UNFIT) && (m->accel->engine = start_fittest(m, err))) {
+        g_printerr("trapeze: %s: %s runs the guest\n", why->message, accel_name(m));
+        g_error_free(why);
+        return true;
     }
     g_propagate_error(err, why);
     return false;
@@ -327,6 +347,11 @@ void accel_help(GString *out)
                                works ? "" : "; not here: ", works ? "" : err->message);
         if (engines[k]->options)
             g_string_append_printf(out, "         options: %s\n", engines[k]->options);
+        if (works && engines[k]->help) {
+            g_autoptr(GString) more = g_string_new(NULL);
+            engines[k]->help(more);
+            append_indented(out, more->str);
+        }
         g_clear_error(&err);
     }
     g_string_append(out, "auto     the fittest of these on this host (default)\n"

@@ -16,6 +16,11 @@
 struct machine;
 struct accel_ops;
 
+/* The engine is there, but guests are better off with another. */
+#define ACCEL_ERROR accel_error_quark()
+enum { ACCEL_ERROR_UNFIT };
+GQuark accel_error_quark(void);
+
 /* An engine that a machine has started. */
 struct engine {
     const struct accel_ops *ops;
@@ -30,9 +35,11 @@ struct accel_ops {
     const char *alias;       /* other accepted spelling, or NULL */
     const char *description; /* one line for -accel help */
     const char *options;     /* "key=value, ..." for -accel help, or NULL */
+    /* What it finds out about this host, for -accel help: some lines. Optional. */
+    void (*help)(GString *out);
     /* Can it run here at all? False: one sentence why not. */
     bool (*probe)(GError **err);
-    /* Measured fitness for `auto`: higher boots a guest faster. */
+    /* Measured fitness for `auto`: higher boots a guest faster; 0: only for who asks for it by name. */
     unsigned (*rank)(void);
     /* `options`: what follows the engine's name in -accel, "key=value,..."; may be empty. VM lock. */
     bool (*machine_init)(struct engine *e, const char *options, GError **err);

@@ -32,7 +32,7 @@ struct accel {
  * here, and why.
  */
 struct engine *accel_engine(struct machine *m, const struct accel_ops *ops, GError **err);
-/* All that work here are started. */
+/* All that work here are started, but for those that one must name. */
 void accel_start_all(struct machine *m);
 /* Has the engine know all vCPUs. */
 bool engine_init_vcpus(struct engine *e, GError **err);

@@ -1,0 +1,159 @@
+/*
+ * What the parts of the KVM engine share: kvm.c (life, run loop, exits), kvm_host.c (the device file and what it can), kvm_mem.c
+ * (memory slots), kvm_cpuid.c (processor model), kvm_regs.c (register state), kvm_irq.c (interrupts), kvm_soft.c (what runs in
+ * the interpreter).
+ *
+ * The state of a vCPU is in struct cpu (`loaded` is false) or in KVM (true), never in both: kvm_load() and kvm_unload() move it,
+ * and whoever needs struct cpu calls kvm_unload() first. When vcpu_run returns it is in struct cpu. What KVM never has: MSRs
+ * that it hands to us (kvm_host.c), the local APIC, SMM, the A20 gate.
+ *
+ * Threads: a struct kvm_vcpu belongs to its vCPU's thread but for `in_run`, `thread` and run->immediate_exit, which a kick uses.
+ * Slots change under the VM lock.
+ */
+#ifndef ACCEL_KVM_VM_H
+#define ACCEL_KVM_VM_H
+
+#include "accel/vcpu.h"
+#include "cpu/cpu.h"
+#include "hw/core/machine.h"
+
+#include <linux/kvm.h>
+#include <signal.h>
+
+/* What this host's KVM is worth. */
+enum kvm_mode { KVM_MODE_REAL, KVM_MODE_PROTECTED, KVM_MODE_PAGED, KVM_MODE_LONG, KVM_MODE_USER, KVM_MODES };
+enum kvm_verdict { KVM_WRONG, KVM_SLOW /* emulated by the kernel */, KVM_GOOD /* the processor runs it */ };
+
+struct kvm_finding {
+    enum kvm_verdict verdict;
+    unsigned mips;
+    const char *flaw; /* what is wrong, or NULL */
+};
+
+struct kvm_findings {
+    struct kvm_finding mode[KVM_MODES];
+    int64_t exit_ns;
+    bool own_cpuid;    /* shows features that it was not given */
+    bool stale_tables; /* does not see changes of page tables by us, even after INVLPG */
+    bool fixed_tsc;    /* offsets of the TSC are ignored */
+};
+
+/* Instructions that KVM could not run, by address. */
+struct kvm_miss {
+    uint64_t rip;
+    uint16_t row; /* of insn.def */
+    uint8_t code_size, cpl;
+    uint64_t count;
+};
+
+struct kvm_vcpu {
+    struct cpu *cpu;
+    struct kvm_vm *vm;
+    int fd;
+    struct kvm_run *run;
+    bool loaded;           /* the state is in KVM */
+    bool ready;            /* KVM would take an external interrupt now */
+    bool unfinished;       /* the instruction of the last exit is completed by the next KVM_RUN */
+    bool in_run;           /* in KVM_RUN, or about to be; atomic */
+    pthread_t thread;      /* valid while in_run */
+    uint64_t flushes;      /* tlb_set.flushes when the state was last unloaded: KVM's translations are as old */
+    uint64_t tsc_offset;   /* as KVM has it */
+    uint64_t exits, io_exits, mmio_exits, msr_exits, soft_insns;
+    uint64_t missed;       /* instructions that KVM could not run */
+    int64_t last_miss;     /* host ns */
+    unsigned patience;     /* instructions to interpret at the next miss */
+    GHashTable *misses;    /* struct kvm_miss by address; VM lock to add */
+};
+
+struct kvm_slot {
+    uint64_t start, size; /* size 0: free */
+    uint8_t *host;
+    uint32_t flags;
+};
+
+struct kvm_vm {
+    struct machine *m;
+    int kvm, fd;
+    size_t run_size;
+    struct kvm_findings findings;
+    struct mem_listener listener;
+    GArray *slots; /* struct kvm_slot, by number */
+    const struct cpu_model *full_model;
+    struct cpu_model *model; /* what of it KVM can do, too */
+    unsigned pkru_offset;
+    uint64_t tsc_base;       /* TSC of the guest minus the host's; VM lock to change */
+    unsigned clock_starts;   /* clock_starts() when tsc_base was set */
+    struct kvm_vcpu *vcpus;  /* by index */
+};
+
+/* A kick: does nothing but interrupt KVM_RUN. */
+#define KVM_KICK_SIGNAL (SIGRTMIN + 1)
+void kvm_watch_kicks(void);
+
+/* --- kvm_host.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Opens /dev/kvm and makes sure that it has all that we need. -1: *err is a sentence. */
+int kvm_open(GError **err);
+/* ioctl() that fails with "KVM: <what>: <why>". */
+bool kvm_do(int fd, unsigned long request, void *arg, const char *what, GError **err);
+/* A VM whose MSRs are the model's (cpu/msr.c) but for those that must be in the processor. */
+int kvm_make_vm(int kvm, GError **err);
+/* A vCPU of it; *run is mapped. */
+int kvm_make_vcpu(int vm, unsigned index, size_t run_size, struct kvm_run **run, GError **err);
+
+/* --- kvm.c ---------------------------------------------------------------------------------------------------------------- */
+
+/* Completes the instruction of the last exit, so that the state is that between two instructions. */
+void kvm_finish_exit(struct kvm_vcpu *v);
+
+/* --- kvm_probe.c ---------------------------------------------------------------------------------------------------------- */
+
+/* Tries everything, in some milliseconds; unless `whole`, only until it is clear that it is not good. */
+bool kvm_examine(int kvm, bool whole, struct kvm_findings *f, GError **err);
+/* All modes run right and by the processor. */
+bool kvm_is_good(const struct kvm_findings *f);
+/* What keeps it from being good, in a line; as a table. */
+void kvm_describe_flaws(const struct kvm_findings *f, GString *out);
+void kvm_print_findings(const struct kvm_findings *f, GString *out);
+
+/* --- kvm_mem.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Gives the VM the machine's memory, and keeps it in step. VM lock. */
+void kvm_memory_start(struct kvm_vm *vm);
+void kvm_memory_stop(struct kvm_vm *vm);
+/* KVM has run on this processor: what other engines have decoded or translated may have been overwritten. */
+void kvm_distrust_code(struct cpu *cpu);
+
+/* --- kvm_cpuid.c ---------------------------------------------------------------------------------------------------------- */
+
+/* What of the model KVM can do, at the host's TSC rate. */
+struct cpu_model *kvm_restrict_model(int kvm, uint64_t tsc_hz, const struct cpu_model *m, GError **err);
+bool kvm_set_cpuid(struct kvm_vcpu *v, GError **err);
+
+/* --- kvm_regs.c ----------------------------------------------------------------------------------------------------------- */
+
+/* After a change of cpu->tsc_offset or vm->tsc_base. */
+bool kvm_set_tsc(struct kvm_vcpu *v);
+/* False: KVM does not take this state; it stays in struct cpu. */
+bool kvm_load(struct kvm_vcpu *v);
+/* False: a fault that KVM had begun to deliver has become a triple fault. */
+bool kvm_unload(struct kvm_vcpu *v);
+
+/* --- kvm_irq.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Before KVM_RUN: hands over what is pending, or asks to be told when it can. */
+void kvm_inject(struct kvm_vcpu *v);
+
+/* --- kvm_soft.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Must the interpreter run now, events or modes being what KVM does not know? */
+bool kvm_needs_software(const struct kvm_vcpu *v, uint32_t events);
+/* Unloads, and interprets some instructions. False: vcpu_run is to be left, for the reason in *why. */
+bool kvm_run_software(struct kvm_vcpu *v, enum cpu_exit *why);
+/* KVM cannot run the next instruction: unloads, interprets it and maybe some more, and counts. */
+bool kvm_run_missed(struct kvm_vcpu *v, enum cpu_exit *why);
+/* KVM says that the processor is in shutdown: finds out what led to it. */
+void kvm_explain_shutdown(struct kvm_vcpu *v);
+void kvm_print_account(const struct kvm_vm *vm, GString *out);
+
+#endif
