@@ -44,7 +44,10 @@ static void run_once(const struct way *w, struct oracle_guest *g, const struct o
         oracle_guest_run(g, c, &out);
 }
 
-/* Until RIP moves on, with `events` pending. It takes so many times, but an engine may do with fewer. */
+/*
+ * Until RIP moves on, with `events` pending. It takes so many times; an engine may do with fewer, as it looks at events before it
+ * begins and has done so here (that it looks in between, too, tests/guest/events shows).
+ */
 static void run_until_done(const struct way *w, struct oracle_guest *g, struct oracle_case *c, uint32_t events,
                            unsigned expected)
 {
@@ -68,7 +71,7 @@ static void run_until_done(const struct way *w, struct oracle_guest *g, struct o
         memcpy(memory, out.memory, sizeof memory);
     } while (out.regs.rip != c->in.rip + c->len);
     g_assert_cmpuint(calls, <=, expected);
-    g_assert_cmpuint(calls, >=, w->handlers ? expected : MIN(expected, 2));
+    g_assert_cmpuint(calls, >=, w->handlers ? expected : 1);
 }
 
 static void fill_page_1(void)
