@@ -117,7 +117,7 @@ static void test_breakpoints(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/debug/step", test_step);
-    g_test_add_func("/guest/debug/breakpoints", test_breakpoints);
+    guest_add("/guest/debug/step", test_step);
+    guest_add("/guest/debug/breakpoints", test_breakpoints);
     return g_test_run();
 }

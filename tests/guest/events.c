@@ -85,8 +85,8 @@ static void test_smm_shutdown(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/events/interrupts", test_interrupts);
-    g_test_add_func("/guest/events/smm", test_smm);
-    g_test_add_func("/guest/events/smm-shutdown", test_smm_shutdown);
+    guest_add("/guest/events/interrupts", test_interrupts);
+    guest_add("/guest/events/smm", test_smm);
+    guest_add("/guest/events/smm-shutdown", test_smm_shutdown);
     return g_test_run();
 }

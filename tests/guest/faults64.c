@@ -118,6 +118,6 @@ static void test_faults(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/faults64", test_faults);
+    guest_add("/guest/faults64", test_faults);
     return g_test_run();
 }

@@ -73,7 +73,7 @@ static void test_triple_fault(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/modes", test_modes);
-    g_test_add_func("/guest/triple-fault", test_triple_fault);
+    guest_add("/guest/modes", test_modes);
+    guest_add("/guest/triple-fault", test_triple_fault);
     return g_test_run();
 }

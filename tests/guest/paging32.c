@@ -91,7 +91,7 @@ static void test_pae(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/paging32/two-levels", test_two_levels);
-    g_test_add_func("/guest/paging32/pae", test_pae);
+    guest_add("/guest/paging32/two-levels", test_two_levels);
+    guest_add("/guest/paging32/pae", test_pae);
     return g_test_run();
 }

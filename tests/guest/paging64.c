@@ -149,8 +149,8 @@ static void test_stale(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/paging64/rights", test_rights);
-    g_test_add_func("/guest/paging64/smep-smap", test_smep_smap);
-    g_test_add_func("/guest/paging64/stale", test_stale);
+    guest_add("/guest/paging64/rights", test_rights);
+    guest_add("/guest/paging64/smep-smap", test_smep_smap);
+    guest_add("/guest/paging64/stale", test_stale);
     return g_test_run();
 }

@@ -174,6 +174,6 @@ static void test_protected(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/prot32/protected", test_protected);
+    guest_add("/guest/prot32/protected", test_protected);
     return g_test_run();
 }

@@ -63,6 +63,6 @@ static void test_smp(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/smp", test_smp);
+    guest_add("/guest/smp", test_smp);
     return g_test_run();
 }

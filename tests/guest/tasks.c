@@ -116,7 +116,7 @@ static void test_v86(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/guest/tasks/switch", test_tasks);
-    g_test_add_func("/guest/tasks/v86", test_v86);
+    guest_add("/guest/tasks/switch", test_tasks);
+    guest_add("/guest/tasks/v86", test_v86);
     return g_test_run();
 }
