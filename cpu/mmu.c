@@ -36,18 +36,19 @@ static _Noreturn void raise_non_canonical(struct cpu *cpu, unsigned seg)
 
 /* --- Filling --------------------------------------------------------------------------------------------------------- */
 
-/* What backs the page: host address for RAM and ROM. */
-static void backing(struct cpu *cpu, uint64_t phys, uint64_t page, struct tlb_entry *e, uint64_t *info)
+/* What backs the page: host address for RAM and ROM. Is it watched for writes? */
+static bool backing(struct cpu *cpu, uint64_t phys, uint64_t page, struct tlb_entry *e, uint64_t *info)
 {
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     e->addend = 0;
     if (!r || !r->host || r->start > (phys & PAGE_MASK) || r->last < (phys | ~PAGE_MASK)) {
         *info |= TLB_IO; /* a page shared by several ranges asks each time, too */
-        return;
+        return true;
     }
     e->addend = (uint64_t)(uintptr_t)(r->host + ((phys & PAGE_MASK) - r->start)) - page;
     if (r->read_only || r->region->kind == MEM_ROM)
         *info |= TLB_ROM;
+    return ram_watched(r->region->ram, flat_range_ram_offset(r, phys));
 }
 
 /* A tag that allows the access: fast, or slow where each access must ask. */
@@ -71,14 +72,14 @@ static void fill(struct cpu *cpu, struct tlb *t, uint64_t addr, enum access acce
     uint64_t info = (w->phys & PAGE_MASK) | (w->global ? TLB_GLOBAL : 0) | (w->page_bits == 30 ? TLB_HUGE : 0) |
                     (w->page_bits == 21 || w->page_bits == 22 ? TLB_LARGE : 0);
     tlb_clear_entry(t, k);
-    backing(cpu, w->phys, page, e, &info);
+    bool watched = backing(cpu, w->phys, page, e, &info);
     if (debug_data_breakpoint_in(cpu, page))
         info |= TLB_BREAK;
     bool slow = info & (TLB_IO | TLB_BREAK);
     if (walk_allows(cpu, w, ACCESS_READ, view))
         e->tag_read = allow(page, slow);
     if (w->dirty && walk_allows(cpu, w, ACCESS_WRITE, view))
-        e->tag_write = allow(page, slow || info & TLB_ROM || page_watched(cpu, w->phys));
+        e->tag_write = allow(page, slow || info & TLB_ROM || watched);
     if (walk_allows(cpu, w, ACCESS_EXEC, view)) {
         e->tag_exec = allow(page, info & TLB_IO);
         t->exec[addr >> 63][k / 64] |= UINT64_C(1) << (k % 64);

@@ -32,9 +32,11 @@ struct tlb_set *tlb_set_new(void)
 {
     struct tlb_set *s = g_new0(struct tlb_set, 1);
     s->next_id = 1;
-    for (unsigned k = 0; k < TLB_SPACES; k++)
+    for (unsigned k = 0; k < TLB_SPACES; k++) {
+        s->space[k].tables_turn = 1;
         for (unsigned v = 0; v < TLB_VIEWS; v++)
             tlb_reset(s, &s->space[k].view[v]);
+    }
     tlb_reset(s, &s->none);
     s->space[0].in_use = true;
     return s;
@@ -104,6 +106,7 @@ static bool drop_page(const struct tlb *t, unsigned k, uint64_t addr)
 
 static void space_drop_all(struct tlb_set *s, struct tlb_space *space)
 {
+    space->tables_turn++;
     for (unsigned v = 0; v < TLB_VIEWS; v++) {
         struct tlb *t = &space->view[v];
         tlb_drop(t, drop_any, 0);
@@ -116,6 +119,7 @@ static void space_drop_all(struct tlb_set *s, struct tlb_space *space)
 
 static void space_drop_local(struct tlb_set *s, struct tlb_space *space)
 {
+    space->tables_turn++;
     for (unsigned v = 0; v < TLB_VIEWS; v++) {
         struct tlb *t = &space->view[v];
         tlb_drop(t, drop_non_global, 0);
@@ -159,6 +163,7 @@ static bool any_exec(const struct tlb *t, unsigned half)
 
 static void space_flush_page(struct tlb_set *s, struct tlb_space *space, uint64_t addr)
 {
+    space->tables_turn++;
     for (unsigned v = 0; v < TLB_VIEWS; v++) {
         struct tlb *t = &space->view[v];
         unsigned k = tlb_index(addr), half = addr >> 63;

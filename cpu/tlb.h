@@ -56,12 +56,26 @@ struct tlb {
     uint64_t large[2];            /* TLB_LARGE and TLB_HUGE in the lower and the upper half of the addresses: tlb_large_bit() */
 };
 
+/*
+ * Paging-structure cache (SDM volume 3, 4.10.3): a table of the last level, by the linear address that led there, with what the
+ * levels above it allow. Their accessed bits are set.
+ */
+#define TLB_TABLES 256
+struct tlb_table {
+    uint64_t area; /* linear address >> 21 */
+    uint64_t turn; /* tlb_space.tables_turn when it was found: else it is stale */
+    uint64_t phys;
+    bool user, writable, no_exec;
+};
+
 /* One address space, by PCID. */
 struct tlb_space {
     uint16_t pcid;
     bool in_use;
     uint64_t last_used;
     struct tlb view[3]; /* by enum tlb_view */
+    uint64_t tables_turn; /* never 0; another one makes all of `tables` stale: every invalidation in the space does that */
+    struct tlb_table tables[TLB_TABLES]; /* used by cpu/walk.c */
 };
 
 #define TLB_SPACES 8 /* Linux takes turns with 6 PCIDs on each processor */

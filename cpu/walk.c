@@ -1,6 +1,9 @@
 /*
  * Page walks in all paging modes: none, 32-bit with PSE-36, PAE, 4-level and 5-level. Intel SDM volume 3, chapter 4.
  *
+ * Tables of the last level are remembered by address space, as the manual allows: most walks read one entry. A walk from there that
+ * fails is made again from the top, so that only full walks fault.
+ *
  * Accessed and dirty bits are set atomically, after all permissions have passed. Page tables outside RAM read as the
  * bus answers; their A and D bits are stored plainly.
  */
@@ -32,6 +35,7 @@ struct walker {
     struct step step[5];
     unsigned steps;
     struct walk *w;
+    struct tlb_table last; /* the table of the last level, once it was met; turn 0: not yet */
 };
 
 static uint64_t physical_mask(const struct cpu *cpu)
@@ -114,6 +118,9 @@ static bool walk_64(struct walker *k, uint64_t addr, uint64_t table, int level)
     uint64_t reserved = reserved_high(cpu);
     for (;; level--) {
         unsigned shift = 12 + 9 * level;
+        if (level == 0)
+            k->last = (struct tlb_table){ .area = addr >> 21, .turn = 1, .phys = table, .user = k->w->user, .writable = k->w->writable,
+                                          .no_exec = k->w->no_exec };
         uint64_t entry = walker_read(k, table + (addr >> shift & 0x1ff) * 8, 8);
         if (!(entry & PTE_P))
             return walker_fail(k, 0);
@@ -234,9 +241,45 @@ static bool walker_mark(struct walker *k, enum access access)
     return true;
 }
 
+/* --- The paging-structure cache --------------------------------------------------------------------------------------------- */
+
+/* Who watches accesses hears of every entry. */
+static struct tlb_table *table_slot(const struct cpu *cpu, uint64_t addr, uint64_t *turn)
+{
+    struct tlb_space *s = &cpu->tlbs->space[cpu->tlbs->current];
+    *turn = s->tables_turn;
+    return cpu->watcher ? NULL : &s->tables[addr >> 21 & (TLB_TABLES - 1)];
+}
+
+static void table_note(struct walker *k, uint64_t addr)
+{
+    uint64_t turn;
+    struct tlb_table *t = table_slot(k->cpu, addr, &turn);
+    if (!t || !k->last.turn)
+        return;
+    *t = k->last;
+    t->turn = turn;
+}
+
+/* From the table of the last level, if it is known. False: tells nothing. */
+static bool walk_last_level(struct cpu *cpu, uint64_t addr, enum access access, enum tlb_view view, struct walk *w)
+{
+    uint64_t turn;
+    const struct tlb_table *t = table_slot(cpu, addr, &turn);
+    if (!t || t->area != addr >> 21 || t->turn != turn)
+        return false;
+    struct walker k = { .cpu = cpu, .w = w };
+    *w = (struct walk){ .user = t->user, .writable = t->writable, .no_exec = t->no_exec };
+    return walk_64(&k, addr, t->phys, 0) && walk_allows(cpu, w, access, view) && walker_mark(&k, access);
+}
+
 bool page_walk(struct cpu *cpu, uint64_t addr, enum access access, enum tlb_view view, bool peek, struct walk *w)
 {
     struct walker k;
+    if (!peek && walk_last_level(cpu, addr, access, view, w)) {
+        cpu->walks++;
+        return true;
+    }
     do {
         k = (struct walker){ .cpu = cpu, .w = w };
         bool mapped = walk_tables(&k, addr);
@@ -254,6 +297,7 @@ bool page_walk(struct cpu *cpu, uint64_t addr, enum access access, enum tlb_view
             return false;
         }
     } while (!walker_mark(&k, access));
+    table_note(&k, addr);
     cpu->walks++;
     return true;
 }

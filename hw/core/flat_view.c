@@ -109,6 +109,20 @@ static guint join(struct flat_range *r, guint count)
     return out;
 }
 
+static unsigned largest_memory(const struct flat_view *v)
+{
+    unsigned best = 0;
+    uint64_t most = 0;
+    for (unsigned i = 0; i < v->count; i++) {
+        const struct flat_range *r = &v->ranges[i];
+        if (r->host && r->last - r->start > most) {
+            most = r->last - r->start;
+            best = i;
+        }
+    }
+    return best;
+}
+
 struct flat_view *flat_view_make(const struct mem_region *root)
 {
     GArray *ranges = g_array_new(FALSE, FALSE, sizeof(struct flat_range));
@@ -121,6 +135,7 @@ struct flat_view *flat_view_make(const struct mem_region *root)
     if (count)
         memcpy(v->ranges, ranges->data, count * sizeof v->ranges[0]);
     g_array_free(ranges, TRUE);
+    v->largest = largest_memory(v);
     return v;
 }
 
@@ -153,7 +168,7 @@ void flat_view_put(struct flat_view *v)
         g_free(v);
 }
 
-const struct flat_range *flat_view_find(const struct flat_view *v, uint64_t addr)
+const struct flat_range *flat_view_search(const struct flat_view *v, uint64_t addr)
 {
     unsigned lo = 0, hi = v->count;
     while (lo < hi) {

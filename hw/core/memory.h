@@ -175,6 +175,7 @@ static inline uint64_t flat_range_ram_offset(const struct flat_range *r, uint64_
 struct flat_view {
     int refs; /* atomic */
     unsigned count;
+    unsigned largest;           /* index of the longest range with memory behind it: what is looked for mostly */
     struct flat_range ranges[]; /* sorted, disjoint; holes are unassigned */
 };
 
@@ -182,7 +183,14 @@ struct flat_view {
 struct flat_view *flat_view_get(struct flat_view *v);
 void flat_view_put(struct flat_view *v);
 /* The range that holds addr, or NULL for a hole. */
-const struct flat_range *flat_view_find(const struct flat_view *v, uint64_t addr);
+const struct flat_range *flat_view_search(const struct flat_view *v, uint64_t addr);
+static inline const struct flat_range *flat_view_find(const struct flat_view *v, uint64_t addr)
+{
+    const struct flat_range *r = &v->ranges[v->largest];
+    if (G_LIKELY(v->count && addr - r->start <= r->last - r->start))
+        return r;
+    return flat_view_search(v, addr);
+}
 /*
  * One access of 1, 2, 4 or 8 bytes, which may cross ranges. VM lock unless all of it is RAM or holes; as a device may
  * have left the map since the caller took its view, I/O goes through address_space_load/store.

@@ -109,6 +109,9 @@ static void test_smep_smap(void)
 
 /* What must be seen after each way of invalidation: page n shows physical page p after MAP(n, p). */
 #define MAP(n, p, flags) "movq $(0x400000 + " #p " * 0x1000 + " flags "), 0x300000 + " #n " * 8\n"
+/* The table of the last level that is in force; table 1 has the pages the other way round. */
+#define TABLE(t) "movq $0x3" #t "0007, 0x3010\n"
+#define INVPCID(type) "mov $" #type ", %eax\n invpcid 0x7100, %rax\n"
 #define SEES(n, p) "cmpl $" #p ", 0x400000 + " #n " * 0x1000\n jne stale_fail\n incb 0x7000\n"
 GUEST_CODE(stale, GUEST_ENTER_LONG("stale") START("stale")
     "movb $0, 0x7000\n xor %ecx, %ecx\n 1: mov %ecx, %edx\n shl $12, %edx\n mov %ecx, 0x400000(%rdx)\n inc %ecx\n cmp $16, %ecx\n jne 1b\n"
@@ -129,6 +132,12 @@ GUEST_CODE(stale, GUEST_ENTER_LONG("stale") START("stale")
     MAP(6, 11, "7") "mov $3, %eax\n invpcid 0x7100, %rax\n" SEES(6, 11)
     /* another PCID must not see an entry of this one after INVPCID of all */
     "bts $63, %rax\n mov $0x1002, %eax\n bts $63, %rax\n mov %rax, %cr3\n" SEES(6, 11)
+    /* another table of the last level; INVLPG below */
+    "mov $0x1000, %eax\n mov %rax, %cr3\n xor %ecx, %ecx\n 1: mov $15, %edx\n sub %ecx, %edx\n shl $12, %edx\n add $0x400007, %edx\n"
+    "mov %rdx, 0x310000(,%rcx,8)\n inc %ecx\n cmp $16, %ecx\n jne 1b\n movq $0, 0x7100\n movq $0x401000, 0x7108\n" SEES(1, 1)
+    TABLE(1) "mov %cr3, %rax\n mov %rax, %cr3\n" SEES(1, 14)
+    TABLE(0) "mov %cr4, %rax\n btc $7, %rax\n mov %rax, %cr4\n btc $7, %rax\n mov %rax, %cr4\n" SEES(1, 1)
+    TABLE(1) INVPCID(0) SEES(1, 14) TABLE(0) INVPCID(1) SEES(1, 1) TABLE(1) INVPCID(2) SEES(1, 14) TABLE(0) INVPCID(3) SEES(1, 1)
     /* a large page in place of the table; INVLPG of any address in it */
     "mov $0x1000, %eax\n mov %rax, %cr3\n" SEES(0, 2) SEES(15, 15) "movq $0x4000e7, 0x3010\n invlpg 0x400000\n invlpg 0x40f000\n" SEES(15, 15) SEES(0, 0)
     "movq $0x300007, 0x3010\n invlpg 0x5ff000\n" SEES(0, 2)
