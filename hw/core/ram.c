@@ -2,7 +2,7 @@
  * RAM blocks: host memory behind guest RAM and ROM, and the record of who wants to hear of writes to which page.
  *
  * Any thread may note writes; all per-page bytes are atomic. An address is reserved in whole, host memory comes with
- * the first touch. Not here: sharing between processes, NUMA binding, preallocation.
+ * the first touch, in large pages where the host has some. Not here: sharing between processes, NUMA binding, preallocation.
  */
 #include "hw/core/memory.h"
 
@@ -72,6 +72,8 @@ static uint8_t *map_aligned(uint64_t size, const char *mem_path, GError **err)
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_NOMEM,
                     "the host cannot give %" G_GUINT64_FORMAT " MiB of guest memory: %s", size >> 20,
                     g_strerror(errno));
+    else if (fd < 0)
+        madvise(host, size, MADV_HUGEPAGE); /* a hint: random access to guest memory misses the host's TLB less */
     if (fd >= 0)
         close(fd);
     return host == MAP_FAILED ? NULL : host;
