@@ -189,6 +189,7 @@ demo: $(B)/trapeze
 
 bench: $(B)/trapeze $(BENCHES)
 	@tests/bench/run $(B)
+	@tests/bench/linux $(B)
 
 # Every guest of tests/boot N times, by the JIT unless ACCEL says otherwise; G="cloud seabios" chooses.
 boots: $(B)/trapeze
