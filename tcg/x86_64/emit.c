@@ -5,86 +5,95 @@
 
 /* --- Prefixes, REX, VEX, opcode ---------------------------------------------------------------------------------------- */
 
-static void emit_vex(struct emit *e, const struct enc *c, bool r, bool x, bool b)
+/*
+ * These take and give the place in a local variable: bytes written may alias all but that, so that e->at would be read anew for each
+ * of them.
+ */
+static inline uint8_t *put_vex(uint8_t *p, const struct enc *c, bool r, bool x, bool b)
 {
     unsigned pp = c->prefix == 0x66 ? 1 : c->prefix == 0xf3 ? 2 : c->prefix == 0xf2 ? 3 : 0;
-    unsigned last = (~c->vvvv & 15u) << 3 | (c->l ? 4u : 0) | pp;
+    uint8_t last = (uint8_t)((~c->vvvv & 15u) << 3 | (c->l ? 4u : 0) | pp);
     if (!x && !b && !c->w && c->map == EMAP_0F) {
-        emit8(e, 0xc5);
-        emit8(e, (r ? 0 : 0x80) | last);
-        return;
+        *p++ = 0xc5;
+        *p++ = (r ? 0 : 0x80) | last;
+        return p;
     }
-    emit8(e, 0xc4);
-    emit8(e, (r ? 0 : 0x80) | (x ? 0 : 0x40) | (b ? 0 : 0x20) | c->map);
-    emit8(e, (c->w ? 0x80 : 0) | last);
+    *p++ = 0xc4;
+    *p++ = (uint8_t)((r ? 0 : 0x80) | (x ? 0 : 0x40) | (b ? 0 : 0x20) | c->map);
+    *p++ = (c->w ? 0x80 : 0) | last;
+    return p;
 }
 
-static void emit_head(struct emit *e, const struct enc *c, unsigned reg, unsigned index, unsigned base, bool rex)
+static inline uint8_t *put_head(uint8_t *p, const struct enc *c, unsigned reg, unsigned index, unsigned base, bool rex)
 {
     bool r = reg >= 8, x = index >= 8, b = base >= 8;
     if (c->vex) {
-        emit_vex(e, c, r, x, b);
+        p = put_vex(p, c, r, x, b);
     } else {
         if (c->lock)
-            emit8(e, 0xf0);
+            *p++ = 0xf0;
         if (c->opsize)
-            emit8(e, 0x66);
+            *p++ = 0x66;
         if (c->prefix)
-            emit8(e, c->prefix);
+            *p++ = c->prefix;
         if (r || x || b || c->w || rex)
-            emit8(e, 0x40 | (c->w ? 8 : 0) | (r ? 4 : 0) | (x ? 2 : 0) | (b ? 1 : 0));
+            *p++ = (uint8_t)(0x40 | (c->w ? 8 : 0) | (r ? 4 : 0) | (x ? 2 : 0) | (b ? 1 : 0));
         if (c->map != EMAP_1B)
-            emit8(e, 0x0f);
+            *p++ = 0x0f;
         if (c->map == EMAP_0F38)
-            emit8(e, 0x38);
+            *p++ = 0x38;
         if (c->map == EMAP_0F3A)
-            emit8(e, 0x3a);
+            *p++ = 0x3a;
     }
-    emit8(e, c->opcode);
+    *p++ = c->opcode;
+    return p;
 }
 
 /* --- ModRM ----------------------------------------------------------------------------------------------------------------- */
 
+static inline uint8_t *put_imm(uint8_t *p, int64_t v, unsigned size)
+{
+    memcpy(p, &v, sizeof v); /* what is too much will be written over */
+    return p + size;
+}
+
 void emit_reg(struct emit *e, const struct enc *c, unsigned reg, unsigned rm)
 {
     bool rex = (c->byte_reg && reg >= 4 && reg < 8) || (c->byte_rm && rm >= 4 && rm < 8);
-    emit_head(e, c, reg, 0, rm, rex);
-    emit8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
-    emit_imm(e, c->imm, c->imm_size);
+    uint8_t *p = put_head(e->at, c, reg, 0, rm, rex);
+    *p++ = (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7));
+    e->at = put_imm(p, c->imm, c->imm_size);
 }
 
-static void emit_modrm_mem(struct emit *e, unsigned reg, struct hmem m)
+static inline uint8_t *put_modrm_mem(uint8_t *p, unsigned reg, struct hmem m)
 {
     unsigned r = (reg & 7) << 3;
     if (m.base == H_NONE) { /* disp32, with or without an index */
         unsigned index = m.index == H_NONE ? 4 : m.index & 7;
-        emit8(e, r | 4);
-        emit8(e, m.scale << 6 | index << 3 | 5);
-        emit32(e, (uint32_t)m.disp);
-        return;
+        *p++ = (uint8_t)(r | 4);
+        *p++ = (uint8_t)(m.scale << 6 | index << 3 | 5);
+        return put_imm(p, m.disp, 4);
     }
     unsigned base = m.base & 7;
     unsigned mod = m.disp == 0 && base != H_RBP ? 0 : m.disp == (int8_t)m.disp ? 1 : 2;
     if (m.index != H_NONE || base == H_RSP) {
-        emit8(e, mod << 6 | r | 4);
-        emit8(e, m.scale << 6 | (m.index == H_NONE ? 4u : m.index & 7u) << 3 | base);
+        *p++ = (uint8_t)(mod << 6 | r | 4);
+        *p++ = (uint8_t)(m.scale << 6 | (m.index == H_NONE ? 4u : m.index & 7u) << 3 | base);
     } else {
-        emit8(e, mod << 6 | r | base);
+        *p++ = (uint8_t)(mod << 6 | r | base);
     }
-    if (mod == 1)
-        emit8(e, (uint8_t)m.disp);
-    else if (mod == 2)
-        emit32(e, (uint32_t)m.disp);
+    return put_imm(p, m.disp, mod == 1 ? 1 : mod == 2 ? 4 : 0);
 }
 
 void emit_mem(struct emit *e, const struct enc *c, unsigned reg, struct hmem m)
 {
+    uint8_t *p = e->at;
     if (m.gs)
-        emit8(e, 0x65);
-    emit_head(e, c, reg, m.index == H_NONE ? 0 : m.index, m.base == H_NONE ? 0 : m.base,
-              c->byte_reg && reg >= 4 && reg < 8);
-    emit_modrm_mem(e, reg, m);
-    emit_imm(e, c->imm, c->imm_size);
+        *p++ = 0x65;
+    p = put_head(p, c, reg, m.index == H_NONE ? 0 : m.index, m.base == H_NONE ? 0 : m.base,
+                 c->byte_reg && reg >= 4 && reg < 8);
+    p = put_modrm_mem(p, reg, m);
+    e->at = put_imm(p, c->imm, c->imm_size);
 }
 
 /* --- Integer instructions ---------------------------------------------------------------------------------------------------- */
@@ -259,6 +268,11 @@ void emit_align_jump(struct emit *e, unsigned opcode_bytes)
         emit_nop(e, 8 - at);
 }
 
+void emit_align(struct emit *e, unsigned bytes)
+{
+    emit_nop(e, (unsigned)(-(uintptr_t)e->at & (bytes - 1)));
+}
+
 void emit_nop(struct emit *e, unsigned bytes)
 {
     static const uint8_t nops[9][9] = {
@@ -274,7 +288,7 @@ void emit_nop(struct emit *e, unsigned bytes)
     };
     while (bytes) {
         unsigned n = MIN(bytes, 9);
-        memcpy(e->at, nops[n - 1], n);
+        memcpy(e->at, nops[n - 1], sizeof nops[n - 1]);
         e->at += n;
         bytes -= n;
     }

@@ -1,8 +1,8 @@
 /*
  * x86-64 machine code, encoded: nothing here knows about guests. Intel SDM volume 2, chapter 2.
  *
- * An instruction is a struct enc (its fixed part) plus operands; the writer advances and never checks for room: whoever starts
- * a piece of code makes sure of a margin (cache.c). Code is written through the writable view; `skew` leads from there to where
+ * An instruction is a struct enc (its fixed part) plus operands; the writer advances and never checks for room, and may write a few
+ * bytes more than it advances: whoever starts a piece of code makes sure of a margin (cache.c). Code is written through the writable view; `skew` leads from there to where
  * it will run.
  */
 #ifndef TCG_X86_64_EMIT_H
@@ -71,7 +71,7 @@ static inline void emit64(struct emit *e, uint64_t v)
 }
 static inline void emit_imm(struct emit *e, int64_t v, unsigned size)
 {
-    memcpy(e->at, &v, size);
+    memcpy(e->at, &v, sizeof v); /* what is too much will be written over */
     e->at += size;
 }
 /* Where the next byte will run. */
@@ -146,6 +146,7 @@ void emit_jmp_to(struct emit *e, const uint8_t *target);
 void emit_call_to(struct emit *e, const uint8_t *target);
 /* So that the displacement of a jump here, behind its opcode, lies within 8 aligned bytes: it is patched while others run it. */
 void emit_align_jump(struct emit *e, unsigned opcode_bytes);
+void emit_align(struct emit *e, unsigned bytes);
 void emit_nop(struct emit *e, unsigned bytes);
 
 static inline void emit_push(struct emit *e, unsigned reg)
