@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define SLICES 8
-#define HASH_BITS 15
+#define BYTES_PER_CHAIN 1024 /* of code memory */
 /* Among so many failures of runs, so many of one make an end of it. */
 #define RUN_WINDOW 4096
 #define RUN_FAILURES 64
@@ -45,7 +45,8 @@ struct jit {
     struct code_area area;    /* what is left of the slice being filled */
     unsigned slice;
     struct unit *slices[SLICES];
-    struct unit *hash[1u << HASH_BITS];
+    struct unit_entry **hash; /* 1 << hash_bits chains */
+    unsigned hash_bits;
     GHashTable *pages;        /* host address of the page -> struct code_page */
     GPtrArray *limbo;         /* evicted units that a handler under way may still look at */
     uint64_t epoch;           /* counts evictions; atomic */
@@ -94,17 +95,26 @@ static void unlink_incoming(struct jit *j, struct unit *u)
 
 /* --- Hash and pages ---------------------------------------------------------------------------------------------------------------- */
 
-static struct unit **hash_slot(struct jit *j, const uint8_t *host, uint32_t key)
+static struct unit_entry **hash_slot(struct jit *j, const uint8_t *host, uint32_t key)
 {
     uint64_t h = ((uintptr_t)host ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
-    return &j->hash[h >> (64 - HASH_BITS)];
+    return &j->hash[h >> (64 - j->hash_bits)];
 }
 
-static struct unit *find(struct jit *j, const uint8_t *host, uint32_t key)
+static struct unit_entry *find(struct jit *j, const uint8_t *host, uint32_t key)
 {
-    for (struct unit *u = *hash_slot(j, host, key); u; u = u->next)
-        if (u->host == host && u->key == key)
-            return u;
+    for (struct unit_entry *e = *hash_slot(j, host, key); e; e = e->next)
+        if (e->host == host && e->unit->key == key)
+            return e;
+    return NULL;
+}
+
+/* Only one that begins there. */
+static struct unit *find_first(struct jit *j, const uint8_t *host, uint32_t key)
+{
+    for (struct unit_entry *e = *hash_slot(j, host, key); e; e = e->next)
+        if (e->host == host && e->unit->host == host && e->unit->key == key)
+            return e->unit;
     return NULL;
 }
 
@@ -115,9 +125,14 @@ static void *page_key(const uint8_t *host)
 
 static void insert(struct jit *j, struct unit *u)
 {
-    struct unit **slot = hash_slot(j, u->host, u->key);
-    u->next = *slot;
-    *slot = u;
+    for (unsigned k = 0; k < u->entry_count; k++) {
+        struct unit_entry *e = &u->entries[k], **slot = hash_slot(j, e->host, u->key);
+        e->listed = k == 0 || !find(j, e->host, u->key);
+        if (!e->listed)
+            continue;
+        e->next = *slot;
+        *slot = e;
+    }
     struct code_page *p = g_hash_table_lookup(j->pages, page_key(u->host));
     if (!p) {
         p = g_new0(struct code_page, 1);
@@ -132,10 +147,14 @@ static void insert(struct jit *j, struct unit *u)
 /* From the hash: nobody finds it any more. */
 static void hash_remove(struct jit *j, struct unit *u)
 {
-    struct unit **at = hash_slot(j, u->host, u->key);
-    while (*at != u)
-        at = &(*at)->next;
-    *at = u->next;
+    for (unsigned k = 0; k < u->entry_count; k++) {
+        if (!u->entries[k].listed)
+            continue;
+        struct unit_entry **at = hash_slot(j, u->entries[k].host, u->key);
+        while (*at != &u->entries[k])
+            at = &(*at)->next;
+        *at = u->entries[k].next;
+    }
 }
 
 /* From its page's list; a page without units is forgotten. */
@@ -157,7 +176,7 @@ static void kill_unit(struct jit *j, struct unit *u)
     u->dead = true;
     hash_remove(j, u);
     unlink_incoming(j, u);
-    backend_retire(u, skew(j));
+    backend_retire(j->backend, u, skew(j));
     j->stats.invalidated++;
 }
 
@@ -270,6 +289,7 @@ static void unit_free(void *p)
     struct unit *u = p;
     g_free(u->insns);
     g_free(u->links);
+    g_free(u->entries);
     g_free(u);
 }
 
@@ -395,7 +415,7 @@ static void name_unit(struct jit *j, const struct cpu *cpu, const struct unit *u
 }
 
 /* With the lock held: translates what lies at `host`, if nothing has been written there since the page was watched. */
-static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8_t *host, uint32_t key,
+static struct unit_entry *translate_locked(struct jit *j, struct cpu *cpu, const uint8_t *host, uint32_t key,
                                      const uint32_t *gen_at, uint32_t gen, const uint8_t *watch)
 {
     struct source *s = &j->source;
@@ -422,11 +442,11 @@ static struct unit *translate_locked(struct jit *j, struct cpu *cpu, const uint8
     count(j, u, start.tv_sec * INT64_C(1000000000) + start.tv_nsec);
     if (j->perfmap)
         name_unit(j, cpu, u);
-    return u;
+    return &u->entries[0];
 }
 
 /* NULL: not now, or never. */
-static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, const uint8_t *host, uint32_t key)
+static struct unit_entry *translate(struct jit *j, struct cpu *cpu, uint64_t phys, const uint8_t *host, uint32_t key)
 {
     const struct flat_range *r = flat_view_find(cpu->view, phys);
     struct ram_block *ram = r ? r->region->ram : NULL;
@@ -438,11 +458,11 @@ static struct unit *translate(struct jit *j, struct cpu *cpu, uint64_t phys, con
     pthread_mutex_lock(&j->lock);
     ram->code_opaque = j;
     ram->code_written = code_written;
-    struct unit *u = find(j, host, key); /* another vCPU may have been faster */
-    if (!u)
-        u = translate_locked(j, cpu, host, key, gen_at, gen, &ram->watch[page]);
+    struct unit_entry *e = find(j, host, key); /* another vCPU may have been faster */
+    if (!e)
+        e = translate_locked(j, cpu, host, key, gen_at, gen, &ram->watch[page]);
     pthread_mutex_unlock(&j->lock);
-    return u;
+    return e;
 }
 
 /* --- Lookup ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -455,7 +475,8 @@ static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned
     return cpu->rip >= at - u->first && cpu->rip + (u->last - at) <= cpu->seg[SEG_CS].limit;
 }
 
-static struct unit *find_unit(struct jit *j, struct cpu *cpu, uint32_t key, bool may_translate)
+/* Where the instruction at CS:RIP is entered, or NULL. */
+static const uint8_t *find_code(struct jit *j, struct cpu *cpu, uint32_t key, bool may_translate)
 {
     uint64_t phys, pc = code_address(cpu);
     if (!(cpu->mode_key & MODE_FLAT) && cpu->rip > cpu->seg[SEG_CS].limit)
@@ -465,11 +486,11 @@ static struct unit *find_unit(struct jit *j, struct cpu *cpu, uint32_t key, bool
         return NULL;
     const uint8_t *host = page + (pc & ~PAGE_MASK);
     pthread_mutex_lock(&j->lock);
-    struct unit *u = find(j, host, key);
+    struct unit_entry *e = find(j, host, key);
     pthread_mutex_unlock(&j->lock);
-    if (!u && may_translate)
-        u = translate(j, cpu, phys, host, key);
-    return u && within_segment(cpu, u, pc & ~PAGE_MASK) ? u : NULL;
+    if (!e && may_translate)
+        e = translate(j, cpu, phys, host, key);
+    return e && within_segment(cpu, e->unit, pc & ~PAGE_MASK) ? e->code : NULL;
 }
 
 const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
@@ -481,20 +502,16 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     const void *code = jit_peek(cpu);
     if (G_LIKELY(code))
         return code;
-    struct unit *u = find_unit(j, cpu, jit_key(cpu), may_translate);
-    if (!u)
-        return NULL;
-    jit_update_context(cpu); /* to make room all entries may have been forgotten, and they are cleared when next used */
-    if (cpu->mode_key & MODE_FLAT)
-        jit_jumps_set(cpu, u->indirect);
-    return u->indirect;
+    code = find_code(j, cpu, jit_key(cpu), may_translate);
+    if (code && cpu->mode_key & MODE_FLAT)
+        jit_jumps_set(cpu, code);
+    return code;
 }
 
 const void *jit_find_straight(struct jit *j, struct cpu *cpu, unsigned insns, bool may_translate)
 {
     cpu->stale_jump = false;
-    struct unit *u = find_unit(j, cpu, jit_key(cpu) | insns << KEY_INSNS_SHIFT, may_translate);
-    return u ? u->indirect : NULL;
+    return find_code(j, cpu, jit_key(cpu) | insns << KEY_INSNS_SHIFT, may_translate);
 }
 
 /* The jump by which generated code was left gets its target, if there is one by now. cpu->rip is there. */
@@ -505,7 +522,7 @@ void jit_resolve(struct jit *j, struct cpu *cpu, struct link *l)
         return;
     pthread_mutex_lock(&j->lock);
     const uint8_t *target = (const uint8_t *)page_key(l->from->host) + l->target;
-    struct unit *to = l->from->dead || epoch != j->epoch ? NULL : find(j, target, l->from->key);
+    struct unit *to = l->from->dead || epoch != j->epoch ? NULL : find_first(j, target, l->from->key);
     if (to && !l->to)
         link_set(j, l, to);
     pthread_mutex_unlock(&j->lock);
@@ -566,6 +583,8 @@ struct jit *jit_new(struct machine *m, const struct jit_options *o, GError **err
         return NULL;
     }
     pthread_mutex_init(&j->lock, NULL);
+    j->hash_bits = g_bit_storage(j->size / BYTES_PER_CHAIN);
+    j->hash = g_new0(struct unit_entry *, (size_t)1 << j->hash_bits);
     j->pages = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     j->limbo = g_ptr_array_new_with_free_func(unit_free);
     struct code_area shared = { j->write, j->write + SHARED_CODE, skew(j) };
@@ -585,6 +604,7 @@ void jit_free(struct jit *j)
             unit_free(u);
         }
     g_ptr_array_free(j->limbo, TRUE);
+    g_free(j->hash);
     g_hash_table_destroy(j->pages);
     backend_free(j->backend);
     perfmap_free(j->perfmap);

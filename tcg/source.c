@@ -51,20 +51,21 @@ static void set_flow(struct source *s, struct guest_insn *g)
 }
 
 /*
- * What the next page begins with, as far as the TLB knows it. Generated code looks at it again each time it runs into that
- * page, so that nothing need be told of changes there.
+ * A copy of the page, and what the next page begins with, as far as the TLB knows it. Generated code looks at it again each time it
+ * runs into that page, so that nothing need be told of changes there.
  */
-static void read_after(struct source *s)
+static void read_bytes(struct source *s)
 {
     uint64_t next = (s->cpu->rip | ~PAGE_MASK) + 1;
     if (s->cpu->code_size != 3)
         next = (uint32_t)next;
     const struct tlb_entry *e = &s->cpu->tlb_exec->e[tlb_index(next)];
+    ram_copy(s->bytes, s->page, PAGE_SIZE);
     s->after_count = 0;
     if (!(s->key & MODE_FLAT) || e->tag_exec != next)
         return;
     s->after_count = INSN_MAX;
-    ram_copy(s->after, (const uint8_t *)(uintptr_t)(next + e->addend), INSN_MAX);
+    ram_copy(s->bytes + PAGE_SIZE, (const uint8_t *)(uintptr_t)(next + e->addend), INSN_MAX);
 }
 
 /*
@@ -73,15 +74,15 @@ static void read_after(struct source *s)
  */
 static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
 {
-    uint8_t bytes[2 * INSN_MAX];
-    unsigned in_page = MIN(INSN_MAX, (unsigned)PAGE_SIZE - off), avail = MIN(INSN_MAX, in_page + s->after_count);
+    unsigned in_page = (unsigned)PAGE_SIZE - off, avail = in_page + s->after_count;
     struct decode_mode mode = { .code_size = s->cpu->code_size, .stack32 = s->key & MODE_STACK32,
                                 .protected_mode = s->key & MODE_PROT };
-    ram_copy(bytes, s->page + off, in_page);
-    memcpy(bytes + in_page, s->after, avail - in_page);
     *g = (struct guest_insn){ .off = (uint16_t)off };
-    enum decode_result r = decode_insn(bytes, avail, mode, &g->i);
-    if (r == DECODE_MORE || (r != DECODE_OK && avail > in_page && decode_insn(bytes, in_page, mode, &g->i) == DECODE_MORE))
+    enum decode_result r = decode_insn(s->bytes + off, avail, mode, &g->i);
+    if (r == DECODE_MORE)
+        return false;
+    if (r != DECODE_OK && s->after_count && in_page < INSN_MAX &&
+        decode_insn(s->bytes + off, in_page, mode, &g->i) == DECODE_MORE)
         return false;
     g->raises = r != DECODE_OK;
     if (g->raises)
@@ -96,20 +97,31 @@ static bool decode_at(struct source *s, unsigned off, struct guest_insn *g)
     return true;
 }
 
+/* What s->at says of bytes that belong to no instruction, and of those behind the first of one. */
+#define FREE (-1)
+#define INSIDE (-2)
+
+/* False: its bytes overlap with another reading of them; that way is left for another unit. */
+static bool take(struct source *s, const struct guest_insn *g)
+{
+    unsigned end = MIN(g->i.end, (unsigned)PAGE_SIZE);
+    for (unsigned k = g->off; k < end; k++)
+        if (s->at[k] != FREE)
+            return false;
+    for (unsigned k = g->off + 1u; k < end; k++)
+        s->at[k] = INSIDE;
+    s->at[g->off] = (int16_t)s->count++;
+    return true;
+}
+
 /* Follows the code from `off` until it ends, or meets what is decoded already. */
-static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], struct walk_list *ways)
+static void decode_run(struct source *s, unsigned off, struct walk_list *ways)
 {
     unsigned straight = s->key >> KEY_INSNS_SHIFT, most = straight ? straight : UNIT_INSNS;
-    while (off < PAGE_SIZE && s->at[off] < 0 && s->count < most) {
-        struct guest_insn *g = &s->insns[s->count];
-        if (!decode_at(s, off, g))
+    while (off < PAGE_SIZE && s->at[off] == FREE && s->count < most) {
+        struct guest_insn *g = &s->found[s->count];
+        if (!decode_at(s, off, g) || !take(s, g))
             return;
-        unsigned end = MIN(g->i.end, (unsigned)PAGE_SIZE);
-        for (unsigned k = off; k < end; k++)
-            if (taken[k])
-                return; /* it overlaps with another reading of these bytes: that way is left for another unit */
-        memset(taken + off, 1, end - off);
-        s->at[off] = (int16_t)s->count++;
         if (g->target >= 0 && !is_call(&g->i) && ways->count < G_N_ELEMENTS(ways->off))
             ways->off[ways->count++] = (uint16_t)g->target;
         if (!g->falls)
@@ -118,16 +130,18 @@ static void decode_run(struct source *s, unsigned off, uint8_t taken[4096], stru
     }
 }
 
-static int compare_offsets(const void *a, const void *b)
-{
-    return (int)((const struct guest_insn *)a)->off - (int)((const struct guest_insn *)b)->off;
-}
-
+/* Into the order of their addresses. */
 static void sort(struct source *s)
 {
-    qsort(s->insns, s->count, sizeof s->insns[0], compare_offsets);
+    unsigned off = s->start, n = 0;
     for (unsigned k = 0; k < s->count; k++)
-        s->at[s->insns[k].off] = (int16_t)k;
+        off = MIN(off, s->found[k].off);
+    for (; n < s->count; off++) {
+        if (s->at[off] < 0)
+            continue;
+        s->insns[n] = s->found[s->at[off]];
+        s->at[off] = (int16_t)n++;
+    }
 }
 
 static struct guest_insn *target_in_unit(struct source *s, const struct guest_insn *g)
@@ -174,23 +188,20 @@ static bool leads_out(const struct source *s, const struct guest_insn *g)
  * Which flags an instruction reads, and which it surely writes. A handler may raise and so shows all flags; so does every way
  * out of the unit. A template that may fault shows them only when flags are to be precise.
  */
-static void flags_of(const struct source *s, const struct guest_insn *g, uint16_t *reads, uint16_t *writes)
+static void find_flags(const struct source *s, struct guest_insn *g)
 {
-    *reads = FLAGS_ARITH;
-    *writes = 0;
-    if (g->raises)
+    g->reads = FLAGS_ARITH;
+    g->writes = 0;
+    if (!g->native)
         return;
     const struct insn_row *row = insn_row(&g->i);
-    if (row->end == END_JUMP && g->native && !leads_out(s, g)) {
-        *reads = row->flags_read & FLAGS_ARITH;
-        return; /* ways out are added by their successors */
-    }
-    if (!g->native || row->end == END_JUMP || row->end == END_INDIRECT)
+    if (row->end == END_JUMP && !leads_out(s, g))
+        g->reads = row->flags_read & FLAGS_ARITH; /* ways out are added by their successors */
+    if (row->end == END_JUMP || row->end == END_INDIRECT)
         return;
-    *reads = row->flags_read & FLAGS_ARITH;
-    *writes = row->flags_written & FLAGS_ARITH;
-    if (s->precise && !block_insn_is_pure(&g->i))
-        *reads = FLAGS_ARITH;
+    g->writes = row->flags_written & FLAGS_ARITH;
+    if (!s->precise || block_insn_is_pure(&g->i))
+        g->reads = row->flags_read & FLAGS_ARITH;
 }
 
 static uint16_t live_at(const struct source *s, int off)
@@ -204,13 +215,13 @@ static bool wanted_at(const struct source *s, int off)
 }
 
 /* What leads out and handlers find flags in cpu->arith; who changes some and keeps others needs those in place. */
-static bool flags_wanted(const struct source *s, const struct guest_insn *g, uint16_t writes)
+static bool flags_wanted(const struct source *s, const struct guest_insn *g)
 {
     if (!g->native || is_call(&g->i))
         return false;
-    if (insn_row(&g->i)->flags_read & FLAGS_ARITH || (writes && g->live_out & ~writes))
+    if (insn_row(&g->i)->flags_read & FLAGS_ARITH || (g->writes && g->live_out & ~g->writes))
         return true;
-    return !writes && ((g->falls && wanted_at(s, g->i.end)) ||
+    return !g->writes && ((g->falls && wanted_at(s, g->i.end)) ||
                        (insn_row(&g->i)->end == END_JUMP && wanted_at(s, g->target)));
 }
 
@@ -219,17 +230,16 @@ static bool liveness_pass(struct source *s)
     bool changed = false;
     for (unsigned k = s->count; k-- > 0;) {
         struct guest_insn *g = &s->insns[k];
-        uint16_t reads, writes, out = 0;
-        flags_of(s, g, &reads, &writes);
+        uint16_t out = 0;
         if (g->falls)
             out |= live_at(s, g->i.end);
         if (!g->raises && insn_row(&g->i)->end == END_JUMP)
             out |= leads_out(s, g) ? FLAGS_ARITH : live_at(s, g->target);
-        uint16_t live = (uint16_t)((out & ~writes) | reads);
+        uint16_t live = (uint16_t)((out & ~g->writes) | g->reads);
         if (s->precise && (g->loop || g->off == s->start))
             live = FLAGS_ARITH; /* an interrupt may show them */
         g->live_out = out;
-        bool wanted = flags_wanted(s, g, writes);
+        bool wanted = flags_wanted(s, g);
         changed |= live != g->live || wanted != g->wanted;
         g->live = live;
         g->wanted = wanted;
@@ -239,19 +249,23 @@ static bool liveness_pass(struct source *s)
 
 bool source_read(struct source *s)
 {
-    uint8_t taken[4096] = { 0 };
-    struct walk_list ways = { .off = { s->start }, .count = 1 };
-    memset(s->at, 0xff, sizeof s->at);
+    struct walk_list ways;
+    ways.off[0] = s->start;
+    ways.count = 1;
+    memset(s->at, 0xff, sizeof s->at); /* FREE */
     s->count = 0;
-    read_after(s);
+    read_bytes(s);
     for (unsigned k = 0; k < ways.count; k++)
-        decode_run(s, ways.off[k], taken, &ways);
+        decode_run(s, ways.off[k], &ways);
     if (s->at[s->start] < 0)
         return false;
     sort(s);
     mark_leaders(s);
-    for (unsigned k = 0; k < s->count; k++)
-        s->insns[k].native = !s->insns[k].raises && backend_has(s, &s->insns[k].i);
+    for (unsigned k = 0; k < s->count; k++) {
+        struct guest_insn *g = &s->insns[k];
+        g->native = !g->raises && backend_has(s, &g->i);
+        find_flags(s, g);
+    }
     while (liveness_pass(s))
         continue;
     s->entry = (unsigned)s->at[s->start];

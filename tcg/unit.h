@@ -32,6 +32,16 @@ struct link {
     bool saved;             /* flags are in cpu->arith: goes to `entry_saved` */
 };
 
+/* Where a unit is found: its first instruction, and where its calls come back. RIP in RAX, flags in cpu->arith. */
+struct unit_entry {
+    struct unit *unit;
+    struct unit_entry *next; /* in its hash chain */
+    const uint8_t *host;     /* host address of the guest's instruction */
+    const uint8_t *code;
+    uint8_t *patch;          /* there, writable view: jumps to backend code when the unit dies; NULL for the first instruction */
+    bool listed;             /* in the hash: no other unit was found there */
+};
+
 struct unit {
     const uint8_t *host;    /* host address of the first guest byte */
     uint32_t key;
@@ -41,10 +51,10 @@ struct unit {
     uint8_t *patch, *patch_saved; /* at the entries, writable view: jumps to `retired` when the unit dies */
     const uint8_t *entry;   /* for direct jumps: flags in place */
     const uint8_t *entry_saved; /* flags in cpu->arith */
-    const uint8_t *indirect;/* for all others: RIP in RAX, flags in cpu->arith */
     const uint8_t *retired, *retired_saved; /* leave for a lookup */
     const uint8_t *code, *end;
-    struct unit *next;      /* in its hash chain */
+    struct unit_entry *entries; /* for all others; the first instruction comes first */
+    unsigned entry_count;
     struct unit *page_next; /* on its page */
     struct unit *slice_next;
     struct link *links;
@@ -68,8 +78,9 @@ struct guest_insn {
     bool falls;         /* execution may go on with the next one */
     bool alone;         /* no check of memory is to be shared with its neighbours */
     bool raises;        /* no instruction: the handler raises */
-    bool crosses;       /* its last bytes are in the next page: source.after has them */
+    bool crosses;       /* its last bytes are in the next page */
     int16_t target;     /* page offset of a direct jump's target if it lies in the page, or -1 */
+    uint16_t reads, writes; /* arithmetic flags */
 };
 
 struct source {
@@ -79,12 +90,13 @@ struct source {
     uint16_t start;      /* page offset of the entry */
     uint32_t key;
     bool precise;
-    uint8_t after[16];    /* what the next page begins with, if after_count is not 0 */
-    unsigned after_count;
+    uint8_t bytes[4096 + 64]; /* the page, and what the next one begins with, as far as it is known */
+    unsigned after_count; /* so many bytes of that */
     unsigned count;
     struct guest_insn insns[UNIT_INSNS]; /* sorted by offset */
-    int16_t at[4096];    /* index of the instruction at each page offset, or -1; no jump goes to where it is -1 */
+    int16_t at[4096];    /* index of the instruction at each page offset, or less than 0; no jump goes to where that is */
     unsigned entry;      /* index of the first instruction to run */
+    struct guest_insn found[UNIT_INSNS]; /* as they were met */
 };
 
 /* Decodes what can be reached from s->start within the page and finds out which flags live. False: nothing to translate. */
@@ -112,9 +124,9 @@ void backend_run(struct backend *b, struct cpu *cpu, const void *code);
 void backend_enter_thread(struct cpu *cpu);
 /* Registers that are still loaded go to struct cpu. */
 void backend_settle(struct backend *b, struct cpu *cpu);
-/* Any thread, while others run the code: makes a jump go to `target`, or an entry lead to u->retired. */
+/* Any thread, while others run the code: makes a jump go to `target`, or all ways into a unit lead out for a lookup. */
 void backend_patch_link(const struct link *l, const uint8_t *target, ptrdiff_t skew);
-void backend_retire(const struct unit *u, ptrdiff_t skew);
+void backend_retire(const struct backend *b, const struct unit *u, ptrdiff_t skew);
 /* Makes the template of a row emit nothing from now on. */
 void backend_spoil(struct backend *b, unsigned row);
 

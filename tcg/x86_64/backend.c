@@ -164,20 +164,15 @@ static void emit_poll(struct gen *g, const struct guest_insn *at)
     }
 }
 
-static void align_to(struct emit *e, unsigned bytes)
-{
-    emit_nop(e, (unsigned)(-(uintptr_t)e->at & (bytes - 1)));
-}
-
 /* The ways in, right before the code of the first instruction. */
 static void emit_entries(struct gen *g, const struct guest_insn *at)
 {
     struct emit *e = &g->e;
     struct unit *u = g->u;
-    align_to(e, 16);
-    u->indirect = emit_here(e);
+    emit_align(e, 16);
+    g->entries[u->entry_count++] = (struct unit_entry){ .unit = u, .host = u->host, .code = emit_here(e) };
     emit_lea(e, 3, H_RIP, hmem_base(H_RAX, -(int32_t)at->off));
-    align_to(e, 8);
+    emit_align(e, 8);
     u->patch_saved = e->at;
     u->entry_saved = emit_here(e);
     g->flags_here = false;
@@ -185,7 +180,7 @@ static void emit_entries(struct gen *g, const struct guest_insn *at)
         gen_flags_load(g);
     else
         emit_nop(e, 8);
-    align_to(e, 8);
+    emit_align(e, 8);
     u->patch = e->at;
     u->entry = emit_here(e);
 }
@@ -194,8 +189,7 @@ static void emit_entries(struct gen *g, const struct guest_insn *at)
 static const uint8_t *emit_retired(struct gen *g, unsigned off, const uint8_t *leave)
 {
     const uint8_t *at = emit_here(&g->e);
-    struct enc set = { .opcode = 0xc6, .imm_size = 1, .imm = 1 };
-    emit_mem(&g->e, &set, 0, STATE(stale_jump));
+    gen_note_stale(&g->e);
     gen_rip(g, (int32_t)off);
     emit_jmp_to(&g->e, leave);
     return at;
@@ -275,9 +269,13 @@ static void emit_all(struct gen *g)
 void backend_translate(struct backend *b, const struct source *s, struct unit *u, struct code_area *area)
 {
     struct gen *g = b->gen;
-    *g = (struct gen){ .e = { area->at, area->skew }, .b = b, .s = s, .u = u };
+    memset(g, 0, offsetof(struct gen, label));
+    memset(g->label, 0, s->count * sizeof g->label[0]);
+    g->e = (struct emit){ area->at, area->skew };
+    g->b = b;
+    g->s = s;
+    g->u = u;
     u->code = emit_here(&g->e);
-    u->links = g_new(struct link, s->count * 2);
     u->insns = g_new(struct insn, s->count + 1);
     for (unsigned k = 0; k < s->count; k++) {
         u->insns[k] = s->insns[k].i;
@@ -288,7 +286,11 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     bind_forward(g);
     u->retired = emit_retired(g, s->start, b->leave_flags);
     u->retired_saved = emit_retired(g, s->start, b->leave);
+    u->links = g_new(struct link, u->link_count);
+    memcpy(u->links, g->links, u->link_count * sizeof u->links[0]);
     gen_cold_code(g);
+    u->entries = g_new(struct unit_entry, u->entry_count);
+    memcpy(u->entries, g->entries, u->entry_count * sizeof u->entries[0]);
     g_assert(g->e.at <= area->end);
     u->end = emit_here(&g->e);
     area->at = g->e.at;
@@ -319,8 +321,10 @@ static void patch_jump(uint8_t *at, const uint8_t *target, ptrdiff_t skew)
     patch_bytes(at, jump, sizeof jump);
 }
 
-void backend_retire(const struct unit *u, ptrdiff_t skew)
+void backend_retire(const struct backend *b, const struct unit *u, ptrdiff_t skew)
 {
+    for (unsigned k = 1; k < u->entry_count; k++)
+        patch_jump(u->entries[k].patch, b->retired, skew);
     patch_jump(u->patch, u->retired, skew);
     patch_jump(u->patch_saved, u->retired_saved, skew);
 }

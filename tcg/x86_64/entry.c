@@ -276,54 +276,65 @@ static const uint8_t *emit_lookup(struct emit *e, bool system)
     return at;
 }
 
-static void align(struct emit *e)
+void gen_note_stale(struct emit *e)
 {
-    emit_nop(e, (unsigned)(-(uintptr_t)e->at & 15));
+    struct enc set = { .opcode = 0xc6, .imm_size = 1, .imm = 1 };
+    emit_mem(e, &set, 0, STATE(stale_jump));
+}
+
+static const uint8_t *emit_stale(const struct backend *b, struct emit *e)
+{
+    const uint8_t *at = emit_here(e);
+    gen_note_stale(e);
+    emit_jmp_to(e, b->leave);
+    return at;
 }
 
 void entry_emit(struct backend *b, struct emit *e)
 {
     b->enter = emit_here(e);
     emit_enter(e);
-    align(e);
+    emit_align(e, 16);
     x87_emit(b, e);
-    align(e);
+    emit_align(e, 16);
     b->load_vectors = emit_here(e);
     emit_load_vectors(b, e);
     emit_ret(e);
-    align(e);
+    emit_align(e, 16);
     b->leave = emit_leave(b, e, STATE(rip), false);
-    align(e);
+    emit_align(e, 16);
     b->leave_flags = emit_leave(b, e, STATE(rip), true);
-    align(e);
+    emit_align(e, 16);
+    b->retired = emit_stale(b, e);
+    emit_align(e, 16);
     b->leave_link = emit_leave(b, e, STATE(jit_link), true);
-    align(e);
+    emit_align(e, 16);
     for (unsigned loaded = 0; loaded < G_N_ELEMENTS(b->call_handler); loaded++) {
         b->call_handler[loaded] = emit_call_handler(b, e, loaded, SAVE_FOR_HANDLER, (uintptr_t)jit_call_handler);
-        align(e);
+        emit_align(e, 16);
     }
     for (unsigned k = 0; k < G_N_ELEMENTS(b->reach); k++) {
         unsigned loaded = k ? LOADED_X87 | LOADED_VECTORS : LOADED_X87;
         b->reach[k] = emit_call_handler(b, e, loaded, SAVE_VECTORS, (uintptr_t)gen_x87_reach);
-        align(e);
+        emit_align(e, 16);
     }
     for (unsigned vectors = 0; vectors < G_N_ELEMENTS(b->read_tsc); vectors++) {
         b->read_tsc[vectors] = emit_call_function(b, e, (uintptr_t)cpu_read_tsc, vectors);
-        align(e);
+        emit_align(e, 16);
     }
     for (unsigned system = 0; system < 2; system++) {
         b->jump[system] = emit_jump(b, e, system);
-        align(e);
+        emit_align(e, 16);
         b->lookup[system] = emit_lookup(e, system);
-        align(e);
+        emit_align(e, 16);
     }
     b->find_stack = emit_here(e);
     gen_find_stack(e);
-    align(e);
+    emit_align(e, 16);
     string_emit(b, e);
-    align(e);
+    emit_align(e, 16);
     privilege_emit(b, e);
-    align(e);
+    emit_align(e, 16);
     b->end = emit_here(e);
 }
 
@@ -336,6 +347,7 @@ void backend_name_code(const struct backend *b, struct perfmap *p)
         { b->load_vectors, "jit_load_vectors" },
         { b->leave, "jit_leave" },
         { b->leave_flags, "jit_leave_flags" },
+        { b->retired, "jit_retired" },
         { b->leave_link, "jit_leave_link" },
         { b->call_handler[0], "jit_call_handler" },
         { b->call_handler[LOADED_VECTORS], "jit_call_handler_vectors" },
@@ -350,6 +362,11 @@ void backend_name_code(const struct backend *b, struct perfmap *p)
         { b->jump[1], "jit_jump_system" },
         { b->lookup[1], "jit_lookup_system" },
         { b->find_stack, "jit_find_stack" },
+        { b->rep[0][0][0], "jit_rep" },
+        { b->syscall, "jit_syscall" },
+        { b->sysret, "jit_sysret" },
+        { b->iret[0], "jit_iret" },
+        { b->iret[1], "jit_iret_precise" },
         { b->end, NULL },
     };
     for (unsigned k = 0; code[k].name; k++)

@@ -57,6 +57,7 @@ struct backend {
     const uint8_t *save_x87;             /* keeps RSI, RBX, RBP, R12 to R15 and vector registers, as a C function may */
     const uint8_t *leave;                /* RAX: RIP; flags in cpu->arith */
     const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
+    const uint8_t *retired;              /* RAX: RIP; flags in cpu->arith: leaves, this entry of the jump cache being stale */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
     const uint8_t *jump[2];              /* [1]: at CPL 0. RAX: RIP; flags in cpu->arith: goes there, or leaves */
     const uint8_t *find_stack;           /* gen_find_stack() */
@@ -78,6 +79,7 @@ enum cold_kind {
     COLD_LINK,        /* not yet linked */
     COLD_FAR,         /* direct jump to another page, flags in place */
     COLD_RUN,         /* accesses to the stack outside the page where it was last */
+    COLD_LANDING,     /* where a call comes back, for who has its address from elsewhere */
     COLD_RETURN,      /* the shadow stack does not know this return address (RAX) */
 };
 
@@ -90,7 +92,7 @@ struct cold {
     const uint8_t *again; /* likewise: where an operand of x87, or the stack, turns out to be in reach after all; or NULL */
     const uint8_t *found; /* COLD_RUN, likewise: the TLB has the only access, addend in RCX */
     const struct insn *insn;
-    struct link *link;
+    const struct link *link; /* in gen.links */
     int32_t off;     /* page offset; COLD_RUN: lowest address, relative to RSP */
     uint16_t run;    /* index of the first instruction of the run that it is part of, plus 1; or 0 */
     uint8_t words;   /* COLD_RUN: from there */
@@ -126,11 +128,13 @@ struct gen {
     const struct guest_insn *x87_at; /* the x87 instruction that struct fpu does not name as the last one yet, or NULL */
     struct run run;   /* the last one */
     int slow;         /* index of the COLD_HANDLER of the instruction under way, or -1 */
+    unsigned forward_count, cold_count;
+    /* What is above starts anew with each unit. */
     uint8_t *label[UNIT_INSNS]; /* of each instruction emitted, writable view; NULL: not yet */
     struct { struct fixup f; uint16_t to; } forward[UNIT_INSNS * 2]; /* jumps to instructions not yet emitted */
-    unsigned forward_count;
-    struct cold cold[UNIT_INSNS * 3];
-    unsigned cold_count;
+    struct cold cold[UNIT_INSNS * 4];
+    struct link links[UNIT_INSNS * 2]; /* as many as unit.link_count */
+    struct unit_entry entries[UNIT_INSNS + 1]; /* likewise */
 };
 
 /* Guest's properties that a template asks for; checked once for each instruction. */
@@ -295,6 +299,8 @@ void gen_goto(struct gen *g, int32_t off);
 void gen_rip(struct gen *g, int32_t off);
 /* Makes sure that the instruction under way still goes on in the next page as it did; else it is interpreted. */
 void gen_check_next_page(struct gen *g);
+/* What led here from the jump cache is to be forgotten. Keeps RAX and flags. */
+void gen_note_stale(struct emit *e);
 /* Calls the handler in line. */
 void gen_call_handler(struct gen *g);
 void gen_cold_code(struct gen *g);

@@ -50,7 +50,7 @@ void gen_rip(struct gen *g, int32_t off)
 /* A link to a place in the page, by a jump whose displacement has just been emitted. */
 static void add_link(struct gen *g, struct fixup f, int32_t off, bool saved)
 {
-    struct link *l = &g->u->links[g->u->link_count++];
+    struct link *l = &g->links[g->u->link_count++];
     *l = (struct link){ .from = g->u, .patch = f.at, .target = (uint16_t)off, .saved = saved };
     struct cold *c = gen_cold(g, COLD_LINK);
     c->link = l;
@@ -159,7 +159,7 @@ void gen_check_next_page(struct gen *g)
     for (unsigned at = 0, size; at < bytes; at += 1u << size) {
         size = bytes - at >= 4 ? 2 : bytes - at >= 2 ? 1 : 0;
         struct enc cmp = { .opcode = size ? 0x81 : 0x80, .prefix = size == 1 ? 0x66 : 0, .imm_size = 1u << size };
-        memcpy(&cmp.imm, g->s->after + at, 1u << size);
+        memcpy(&cmp.imm, g->s->bytes + PAGE_SIZE + at, 1u << size);
         emit_mem(e, &cmp, ALU_CMP, hmem_base(H_RAX, (int32_t)at));
         c->from[c->from_count++] = emit_jcc(e, CC_NZ);
     }
@@ -257,11 +257,22 @@ static void push_return(struct gen *g, const struct insn *i)
     emit_push(e, H_RAX);
 }
 
+/* Here code can be entered as at a unit's first instruction, if the unit has any: else who enters would leave at once. */
+static void add_landing(struct gen *g, int32_t off)
+{
+    if (!may_link(g, off) || inside(g, off) < 0)
+        return;
+    struct cold *c = gen_cold(g, COLD_LANDING);
+    c->off = off;
+    c->back = g->e.at;
+}
+
 /* Where a call comes back: RAX is the RIP here. */
 static void after_call(struct gen *g, const struct insn *i)
 {
     struct emit *e = &g->e;
     emit_lea(e, 3, H_RSP, hmem_base(H_RSP, 8));
+    add_landing(g, i->end);
     emit_lea(e, 3, H_RIP, hmem_base(H_RAX, -(int32_t)i->end));
     g->flags_here = false;
     g->flags_saved = true;
@@ -353,6 +364,29 @@ static void cold_return(struct gen *g, const struct cold *c)
     cold_handler(g, c);
 }
 
+/* It polls, as all ways into a unit do: returns alone may make a loop. Longer than a jump, so that it can be patched into one. */
+static void cold_landing(struct gen *g, const struct cold *c)
+{
+    struct emit *e = &g->e;
+    emit_align(e, 8);
+    g->entries[g->u->entry_count++] = (struct unit_entry){ .unit = g->u, .host = g->s->page + c->off, .code = emit_here(e),
+                                                           .patch = e->at };
+    emit_alu_imm_mem(e, ALU_CMP, 2, STATE(poll), 0, false);
+    emit_bind_to(e, emit_jcc(e, CC_NZ), g->b->leave);
+}
+
+static void cold_link(struct gen *g, const struct cold *c)
+{
+    struct link *l = &g->u->links[c->link - g->links];
+    l->unlinked = emit_here(&g->e);
+    if (l->saved) { /* the flags are in memory, and the host's mean nothing */
+        g->flags_here = false;
+        gen_flags_load(g);
+    }
+    emit_mov_imm(&g->e, H_RAX, (uintptr_t)l);
+    emit_jmp_to(&g->e, g->b->leave_link);
+}
+
 static void emit_cold(struct gen *g, struct cold *c)
 {
     struct emit *e = &g->e;
@@ -366,6 +400,9 @@ static void emit_cold(struct gen *g, struct cold *c)
         gen_cold_run(g, c);
         cold_handler(g, c);
         break;
+    case COLD_LANDING:
+        cold_landing(g, c);
+        break;
     case COLD_VECTORS:
         emit_call_to(e, g->b->load_vectors);
         break;
@@ -378,13 +415,7 @@ static void emit_cold(struct gen *g, struct cold *c)
         emit_jmp_to(e, c->kind == COLD_LEAVE ? g->b->leave : g->b->leave_flags);
         return;
     case COLD_LINK:
-        c->link->unlinked = emit_here(e);
-        if (c->link->saved) { /* the flags are in memory, and the host's mean nothing */
-            g->flags_here = false;
-            gen_flags_load(g);
-        }
-        emit_mov_imm(e, H_RAX, (uintptr_t)c->link);
-        emit_jmp_to(e, g->b->leave_link);
+        cold_link(g, c);
         return;
     case COLD_FAR:
         g->flags_saved = false;

@@ -26,6 +26,10 @@ GUEST_CODE(smc, GUEST_ENTER_LONG("smc")
     /* the same physical code under two addresses: 1 GiB mapped once more at 40000000 */
     "movq $0x3007, 0x2008\n mov $0x40200000, %ebx\n movb $0x55, 0x200001\n call *%rbx\n cmp $0x55, %al\n" FAIL("8")
     "movb $0x66, 0x200001\n call *%rbx\n cmp $0x66, %al\n" FAIL("9")
+    /* where a call comes back, found by an indirect jump: call 1f; mov $N, %al; ret; nop; 1: pop %rdx; jmp *%rdx */
+    "mov $0x202000, %ebx\n mov $0xc300b000000004e8, %rax\n mov %rax, (%rbx)\n movl $0xe2ff5a90, 8(%rbx)\n mov $400, %ecx\n"
+    "2: mov %ecx, %esi\n shr $5, %esi\n cmp %sil, 6(%rbx)\n je 3f\n mov %sil, 6(%rbx)\n 3: call *%rbx\n cmp %sil, %al\n" FAIL("11")
+    "dec %ecx\n jnz 2b\n"
     /* the mapping under running code changes: the next instruction comes from the new page */
     "mov $0x201000, %edi\n mov $" ORG("smc_remap") ", %esi\n mov $smc_remap_end - smc_remap, %ecx\n rep movsb\n"
     "mov $0x401000, %edi\n mov $" ORG("smc_remap") ", %esi\n mov $smc_remap_end - smc_remap, %ecx\n rep movsb\n"

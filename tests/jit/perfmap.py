@@ -51,7 +51,7 @@ def test_map():
         if one[0] + one[1] > two[0]:
             raise Failure('%s and %s overlap' % (one[2], two[2]))
     names = [name for _, _, name in pieces]
-    for name in ('jit_enter', 'jit_call_handler', 'jit_lookup', 'guest-%#x-16-real' % LOOP):
+    for name in ('jit_enter', 'jit_call_handler', 'jit_lookup_user', 'guest-%#x-16-real' % LOOP):
         if name not in names:
             raise Failure('%s is missing in:\n%s' % (name, '\n'.join(lines)))
 
