@@ -261,12 +261,10 @@ struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool wri
 
 _Static_assert(sizeof(struct tlb_entry) == 32, "the check shifts by 12 - 5");
 
-/* Base and displacement only, base in a register: the access itself can add them up. Which register, or H_NONE. */
-static int simple_base(const struct insn *i)
+/* Base and displacement only: the access itself can add them up. */
+static bool is_simple(const struct insn *i)
 {
-    if (i->asize != 3 || i->index != R_ZERO || i->seg == SEG_FS || i->seg == SEG_GS)
-        return H_NONE;
-    return i->base == R_RIP ? H_RIP : i->base < R_ZERO ? gen_host[i->base] : H_NONE;
+    return i->asize == 3 && i->base != R_ZERO && i->index == R_ZERO && i->seg != SEG_FS && i->seg != SEG_GS;
 }
 
 struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align)
@@ -276,8 +274,8 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
     gen_flags_clobber(g);
     if (!align && gen_run_operand(g, i, bytes, write, &m))
         return m;
-    int base = simple_base(i);
-    if (base != H_NONE && !align) {
+    if (is_simple(i) && !align) {
+        int base = address_part(g, i->base, H_R9);
         if (i->disp)
             emit_lea(e, 3, H_RAX, hmem_base(base, (int32_t)i->disp));
         else
