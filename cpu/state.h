@@ -170,9 +170,12 @@ enum vector {
 #define CPU_EVENT_UNHALT (1u << 12) /* kicked out of HLT by a hypercall: cpu->pv_unhalted */
 #define CPU_EVENT_STEP (1u << 11)   /* own: run one instruction at a time (TF, exec breakpoints, debugger) */
 
-/* Why generated code is to look around: bits of cpu->poll, atomic. */
-#define POLL_EVENT (1u << 0) /* something was added to cpu->events */
-#define POLL_CODE (1u << 1)  /* translated code has been written to */
+/*
+ * Why generated code is to look around: bits of cpu->poll, atomic. Each makes it a number above all addresses of the host, so that
+ * one comparison with a pointer tells.
+ */
+#define POLL_EVENT (UINT64_C(1) << 63) /* something was added to cpu->events */
+#define POLL_CODE (UINT64_C(1) << 62)  /* translated code has been written to */
 
 /* One vector register. Lanes are numbered from the least significant. */
 union vec {
@@ -288,7 +291,7 @@ struct cpu {
     /* --- generated code (tcg/) ------------------------------------------------------------------------------ */
     struct cpu *self;
     struct jit *jit;              /* the translator that runs it, or NULL */
-    uint32_t poll;                /* POLL_*: generated code leaves in its next loop; atomic */
+    uint64_t poll;                /* POLL_*: generated code leaves in its next loop; atomic */
     uint16_t arith;               /* arithmetic flags while generated code has them in memory, as LAHF (AH) and SETO (AL) put
                                    * them into AX */
     bool stale_jump;              /* generated code was left by an entry that is no more: `jumps` may still have it */

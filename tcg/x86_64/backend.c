@@ -153,14 +153,13 @@ static void emit_poll(struct gen *g, const struct guest_insn *at)
     struct cold *c = gen_cold(g, in_place ? COLD_LEAVE_FLAGS : COLD_LEAVE);
     c->off = at->off;
     if (in_place) {
-        emit_load(e, 2, H_RCX, STATE(poll));
+        emit_load(e, 3, H_RCX, STATE(poll));
         struct fixup ok = emit_jcc8(e, 0xe3);
         c->from[c->from_count++] = emit_jmp(e);
         emit_bind8(e, ok);
     } else {
-        struct enc cmp = { .opcode = 0x83, .imm_size = 1 };
-        emit_mem(e, &cmp, ALU_CMP, STATE(poll));
-        c->from[c->from_count++] = emit_jcc(e, CC_NZ);
+        emit_op_mem(e, 0x3b, 3, H_RSP, STATE(poll)); /* with the jump one operation of the host's processor */
+        c->from[c->from_count++] = emit_jcc(e, CC_B);
     }
 }
 

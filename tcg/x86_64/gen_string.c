@@ -152,7 +152,7 @@ static const uint8_t *emit_piece(struct emit *e, enum string_op op, unsigned siz
         e->at += sizeof test_ah_zf;
         equal = emit_jcc(e, until_equal ? CC_NZ : CC_Z);
     }
-    emit_alu_imm_mem(e, ALU_CMP, 2, STATE(poll), 0, false);
+    emit_alu_imm_mem(e, ALU_CMP, 3, STATE(poll), 0, false);
     emit_bind_to(e, emit_jcc(e, CC_Z), again);
     for (unsigned k = 0; k < p.slow_count; k++)
         emit_bind(e, p.slow[k]);
