@@ -77,6 +77,7 @@ enum cold_kind {
     COLD_VECTORS,     /* load vector registers, then back */
     COLD_X87,         /* x87 registers likewise */
     COLD_LINK,        /* not yet linked */
+    COLD_INSIDE,      /* jump to an instruction of the unit that wants flags in memory; they are in place */
     COLD_FAR,         /* direct jump to another page, flags in place */
     COLD_RUN,         /* accesses to the stack outside the page where it was last */
     COLD_LANDING,     /* where a call comes back, for who has its address from elsewhere */
@@ -94,6 +95,7 @@ struct cold {
     const struct insn *insn;
     const struct link *link; /* in gen.links */
     int32_t off;     /* page offset; COLD_RUN: lowest address, relative to RSP */
+    uint16_t to;     /* COLD_INSIDE: index of the target */
     uint16_t run;    /* index of the first instruction of the run that it is part of, plus 1; or 0 */
     uint8_t words;   /* COLD_RUN: from there */
     uint8_t bytes;   /* COLD_RUN of one access: its size, else 0 */

@@ -108,7 +108,11 @@ void gen_goto(struct gen *g, int32_t off)
 static void goto_if(struct gen *g, enum emit_cond cc, int32_t off)
 {
     int to = inside(g, off);
-    if (to >= 0) {
+    if (to >= 0 && g->s->insns[to].in_memory && !g->flags_saved) {
+        struct cold *c = gen_cold(g, COLD_INSIDE);
+        c->to = (uint16_t)to;
+        c->from[c->from_count++] = emit_jcc(&g->e, cc);
+    } else if (to >= 0) {
         jump_inside(g, emit_jcc(&g->e, cc), (unsigned)to);
     } else if (may_link(g, off)) {
         emit_align_jump(&g->e, 2);
@@ -176,10 +180,7 @@ static int32_t branch_target(const struct insn *i)
 
 static void gen_jcc(struct gen *g, const struct insn *i, unsigned cc)
 {
-    int to = inside(g, branch_target(i));
     gen_flags_load(g);
-    if (to >= 0)
-        gen_flags_for(g, &g->s->insns[to]);
     goto_if(g, cc, branch_target(i));
 }
 
@@ -416,6 +417,10 @@ static void emit_cold(struct gen *g, struct cold *c)
         return;
     case COLD_LINK:
         cold_link(g, c);
+        return;
+    case COLD_INSIDE:
+        gen_arith_save(e);
+        emit_jmp_to(e, g->label[c->to] + e->skew);
         return;
     case COLD_FAR:
         g->flags_saved = false;
