@@ -168,9 +168,11 @@ static void emit_entries(struct gen *g, const struct guest_insn *at)
 {
     struct emit *e = &g->e;
     struct unit *u = g->u;
+    struct hmem base = hmem_base(H_RAX, -(int32_t)at->off);
     emit_align(e, 16);
+    emit_nop(e, 8 - emit_lea_bytes(base)); /* before it, not behind: LEA ends where the jump must be aligned */
     g->entries[u->entry_count++] = (struct unit_entry){ .unit = u, .host = u->host, .code = emit_here(e) };
-    emit_lea(e, 3, H_RIP, hmem_base(H_RAX, -(int32_t)at->off));
+    emit_lea(e, 3, H_RIP, base);
     emit_align(e, 8);
     u->patch_saved = e->at;
     u->entry_saved = emit_here(e);

@@ -118,6 +118,11 @@ static inline void emit_store(struct emit *e, unsigned size, unsigned src, struc
     emit_op_mem(e, 0x89, size, src, m);
 }
 void emit_lea(struct emit *e, unsigned size, unsigned dst, struct hmem m);
+/* Length of a 64-bit one from a register and displacement. */
+static inline unsigned emit_lea_bytes(struct hmem m)
+{
+    return 3u + (m.disp == 0 ? 0u : m.disp == (int8_t)m.disp ? 1u : 4u) + ((m.base & 7) == 4) + (m.disp == 0 && (m.base & 7) == 5);
+}
 /* Zero-extending load or move from 8 or 16 bits; sign-extending likewise. */
 void emit_extend_reg(struct emit *e, bool sign, unsigned from, unsigned to, unsigned dst, unsigned src);
 void emit_extend_mem(struct emit *e, bool sign, unsigned from, unsigned to, unsigned dst, struct hmem m);

@@ -156,6 +156,14 @@ static void gen_unary(struct gen *g, const struct insn *i, unsigned arg)
 
 static void mov_regs(struct gen *g, unsigned dst, unsigned src, unsigned size)
 {
+    if (size >= 2 && gen_host[src] == H_NONE && gen_host[dst] != H_NONE) {
+        emit_load(&g->e, size, (unsigned)gen_host[dst], gen_reg_mem(src));
+        return;
+    }
+    if (size == 3 && gen_host[src] != H_NONE && gen_host[dst] == H_NONE) {
+        emit_store(&g->e, 3, (unsigned)gen_host[src], gen_reg_mem(dst));
+        return;
+    }
     unsigned s = gen_src_beside(g, src, dst, size, H_RAX);
     unsigned d = size < 2 ? gen_dst_any(g, dst, size, H_RCX) : gen_dst(g, dst, H_RCX, false);
     emit_op_reg(&g->e, 0x89, size, s, d);
