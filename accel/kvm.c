@@ -1,9 +1,10 @@
 /*
  * KVM as an engine: life of the VM, run loop, exits.
  *
- * Linux, Documentation/virt/kvm/api.rst. The kernel runs guest code and nothing else: interrupt controllers and all chips are
- * ours, so that a machine is the same under every engine. A kick posts its event first, then sets immediate_exit, and a signal if
- * the vCPU may already be in KVM_RUN; the run loop clears immediate_exit before it looks at the events.
+ * Linux, Documentation/virt/kvm/api.rst. The kernel runs guest code and nothing else: interrupt controllers and all
+ * chips are ours, so that a machine is the same under every engine. A kick posts its event first, then sets
+ * immediate_exit, and a signal if the vCPU may already be in KVM_RUN; the run loop clears immediate_exit before it
+ * looks at the events.
  *
  * The guest's TSC is the host's, at its rate; kvmclock and CPUID say so. After a pause it goes on where it stood.
  *
@@ -30,7 +31,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-/* --- Life ------------------------------------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------------------------- */
 
 static bool kvm_probe(GError **err)
 {
@@ -175,15 +176,16 @@ static bool require_good(const struct kvm_findings *f, GError **err)
 }
 
 /*
- * The guest must not have begun: the processor that it has seen under another engine would lose features, and its TSC would
- * change its rate.
+ * The guest must not have begun: the processor that it has seen under another engine would lose features, and its TSC
+ * would change its rate.
  */
 static bool guest_is_new(const struct machine *m, GError **err)
 {
     if (!clock_starts(m->clock))
         return true;
     g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_FAILED,
-                "KVM: this guest has begun with a processor that KVM cannot be: start it with -accel kvm and move it from there");
+                "KVM: this guest has begun with a processor that KVM cannot be: start it with -accel kvm and move it "
+                "from there");
     return false;
 }
 
@@ -243,7 +245,7 @@ static struct kvm_vcpu *vcpu_of(struct engine *e, const struct cpu *cpu)
     return &vm->vcpus[cpu->index];
 }
 
-/* --- Exits ------------------------------------------------------------------------------------------------------------------- */
+/* --- Exits -------------------------------------------------------------------------------------------------------- */
 
 /* Of the instruction behind an exit, if somebody listens to events; else it is not worth asking for. */
 static uint64_t exit_rip(const struct kvm_vcpu *v)
@@ -251,12 +253,18 @@ static uint64_t exit_rip(const struct kvm_vcpu *v)
     return v->run->kvm_valid_regs & KVM_SYNC_X86_REGS ? v->run->s.regs.regs.rip : 0;
 }
 
-static void access_event(const struct kvm_vcpu *v, enum event_kind kind, uint64_t where, uint64_t value, unsigned size, bool write)
+static void access_event(const struct kvm_vcpu *v, enum event_kind kind, uint64_t where, uint64_t value, unsigned size,
+                         bool write)
 {
     if (event_wanted(kind))
-        event_emit(&(struct event){ .kind = kind, .vcpu = v->cpu->index, .rip = exit_rip(v), .value = value, .size = size,
+        event_emit(&(struct event){ .kind = kind,
+                                    .vcpu = v->cpu->index,
+                                    .rip = exit_rip(v),
+                                    .value = value,
+                                    .size = size,
                                     .number = kind == EVENT_MMIO ? 0 : (uint32_t)where,
-                                    .address = kind == EVENT_MMIO ? where : 0, .write = write });
+                                    .address = kind == EVENT_MMIO ? where : 0,
+                                    .write = write });
 }
 
 static void do_ports(struct kvm_vcpu *v)
@@ -356,8 +364,11 @@ static void note_exit(struct kvm_vcpu *v, int64_t start)
 {
     v->exits++;
     if (event_wanted(EVENT_KVM_EXIT))
-        event_emit(&(struct event){ .kind = EVENT_KVM_EXIT, .vcpu = v->cpu->index, .rip = exit_rip(v),
-                                    .number = v->run->exit_reason, .cost = (uint32_t)(g_get_monotonic_time() - start) * 1000 });
+        event_emit(&(struct event){ .kind = EVENT_KVM_EXIT,
+                                    .vcpu = v->cpu->index,
+                                    .rip = exit_rip(v),
+                                    .number = v->run->exit_reason,
+                                    .cost = (uint32_t)(g_get_monotonic_time() - start) * 1000 });
 }
 
 static void halt(struct kvm_vcpu *v)
@@ -385,9 +396,10 @@ static bool handle_exit(struct kvm_vcpu *v, enum cpu_exit *why)
     }
 }
 
-/* --- Running ------------------------------------------------------------------------------------------------------------------- */
+/* --- Running ------------------------------------------------------------------------------------------------------ */
 
-/* After a start of the clock: the first gives the TSC its place in virtual time; after a pause it goes on from there. */
+/* After a start of the clock: the first gives the TSC its place in virtual time; after a pause it goes on from there.
+ */
 static void follow_clock(struct kvm_vm *vm)
 {
     struct machine *m = vm->m;

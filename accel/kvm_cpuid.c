@@ -1,10 +1,10 @@
 /*
  * The processor model under KVM: our own, without what this host's KVM cannot do.
  *
- * CPUID leaves are those of cpu/cpuid.c, so that a guest sees the same processor under every engine that the machine may use.
- * Features that we carry out ourselves, such as the local APIC and MSRs, do not depend on KVM. Of KVM's paravirtual interface
- * the parts stay that are memory and MSRs (clock, steal time, EOI), for which cpu/pv.c serves every engine; the kernel's
- * hypercalls, which would want its own APIC, are not offered.
+ * CPUID leaves are those of cpu/cpuid.c, so that a guest sees the same processor under every engine that the machine
+ * may use. Features that we carry out ourselves, such as the local APIC and MSRs, do not depend on KVM. Of KVM's
+ * paravirtual interface the parts stay that are memory and MSRs (clock, steal time, EOI), for which cpu/pv.c serves
+ * every engine; the kernel's hypercalls, which would want its own APIC, are not offered.
  */
 #include "accel/kvm_vm.h"
 
@@ -20,7 +20,7 @@ struct entries {
     struct kvm_cpuid_entry2 e[MAX_ENTRIES];
 };
 
-/* --- The model -------------------------------------------------------------------------------------------------------------- */
+/* --- The model ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t supported_bits(const struct entries *s, const struct cpu_feature_info *f)
 {
@@ -39,12 +39,28 @@ static bool allowed(void *opaque, unsigned feature)
     const struct entries *supported = opaque;
     switch (feature) {
     /* Chips and registers of ours */
-    case FEAT_APIC: case FEAT_X2APIC: case FEAT_TSC_DEADLINE: case FEAT_TSC_ADJUST: case FEAT_MTRR: case FEAT_PAT:
-    case FEAT_MCE: case FEAT_MCA: case FEAT_ARAT: case FEAT_ARCH_CAPABILITIES: case FEAT_SS: case FEAT_HTT:
+    case FEAT_APIC:
+    case FEAT_X2APIC:
+    case FEAT_TSC_DEADLINE:
+    case FEAT_TSC_ADJUST:
+    case FEAT_MTRR:
+    case FEAT_PAT:
+    case FEAT_MCE:
+    case FEAT_MCA:
+    case FEAT_ARAT:
+    case FEAT_ARCH_CAPABILITIES:
+    case FEAT_SS:
+    case FEAT_HTT:
     case FEAT_HYPERVISOR: return true;
-    case FEAT_KVM_CLOCK: case FEAT_KVM_NO_IO_DELAY: case FEAT_KVM_STEAL_TIME: case FEAT_KVM_PV_EOI:
+    case FEAT_KVM_CLOCK:
+    case FEAT_KVM_NO_IO_DELAY:
+    case FEAT_KVM_STEAL_TIME:
+    case FEAT_KVM_PV_EOI:
     case FEAT_KVM_CLOCK_STABLE: return true;
-    case FEAT_KVM_PV_UNHALT: case FEAT_KVM_PV_IPI: case FEAT_KVM_PV_YIELD: case FEAT_KVM_PV_TLB_FLUSH: return false;
+    case FEAT_KVM_PV_UNHALT:
+    case FEAT_KVM_PV_IPI:
+    case FEAT_KVM_PV_YIELD:
+    case FEAT_KVM_PV_TLB_FLUSH: return false;
     case FEAT_MONITOR: return false;
     }
     const struct cpu_feature_info *f = &cpu_features[feature];
@@ -75,7 +91,7 @@ struct cpu_model *kvm_restrict_model(int kvm, uint64_t tsc_hz, const struct cpu_
     return r;
 }
 
-/* --- The leaves ----------------------------------------------------------------------------------------------------------------- */
+/* --- The leaves --------------------------------------------------------------------------------------------------- */
 
 static void add_leaf(struct kvm_vcpu *v, struct entries *t, uint32_t leaf, unsigned subleaves)
 {
@@ -84,8 +100,13 @@ static void add_leaf(struct kvm_vcpu *v, struct entries *t, uint32_t leaf, unsig
         g_assert(t->head.nent < MAX_ENTRIES);
         cpu_cpuid(v->cpu, leaf, n, out);
         t->e[t->head.nent++] = (struct kvm_cpuid_entry2){
-            .function = leaf, .index = n, .flags = subleaves ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-            .eax = out[0], .ebx = out[1], .ecx = out[2], .edx = out[3],
+            .function = leaf,
+            .index = n,
+            .flags = subleaves ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+            .eax = out[0],
+            .ebx = out[1],
+            .ecx = out[2],
+            .edx = out[3],
         };
     }
 }

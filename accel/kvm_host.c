@@ -1,9 +1,9 @@
 /*
  * /dev/kvm: opening it, what we need of it, making VMs and vCPUs.
  *
- * Linux, Documentation/virt/kvm/api.rst. What is needed is there since Linux 5.14. The local APIC and all other chips are ours:
- * no irqchip in the kernel. MSRs are ours, too (a filter that denies makes KVM ask us), but for those that the processor itself
- * acts on; so a guest finds the same registers with the same rules under every engine.
+ * Linux, Documentation/virt/kvm/api.rst. What is needed is there since Linux 5.14. The local APIC and all other chips
+ * are ours: no irqchip in the kernel. MSRs are ours, too (a filter that denies makes KVM ask us), but for those that
+ * the processor itself acts on; so a guest finds the same registers with the same rules under every engine.
  */
 #include "accel/kvm_vm.h"
 
@@ -17,7 +17,7 @@
 
 #define DEVICE "/dev/kvm"
 
-/* --- Opening -------------------------------------------------------------------------------------------------------------- */
+/* --- Opening ------------------------------------------------------------------------------------------------------ */
 
 static bool fail(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 static bool fail(GError **err, const char *fmt, ...)
@@ -39,18 +39,31 @@ static void explain_permission(GError **err)
     if (stat(DEVICE, &st) == 0 && (st.st_mode & 060) == 060)
         getgrgid_r(st.st_gid, &entry, buffer, sizeof buffer, &found);
     if (found)
-        fail(err, "KVM: no permission to open " DEVICE ": become a member of the group '%s' (sudo usermod -aG %s %s) and log in again",
+        fail(err,
+             "KVM: no permission to open " DEVICE
+             ": become a member of the group '%s' (sudo usermod -aG %s %s) and log in again",
              found->gr_name, found->gr_name, g_get_user_name());
     else
-        fail(err, "KVM: no permission to open " DEVICE ", which its mode allows to its owner alone: an administrator must chmod it");
+        fail(err, "KVM: no permission to open " DEVICE
+                  ", which its mode allows to its owner alone: an administrator must chmod it");
 }
 
-static const struct { int cap; const char *name; } needed[] = {
-    { KVM_CAP_USER_MEMORY, "memory slots" }, { KVM_CAP_READONLY_MEM, "read-only memory slots" },
-    { KVM_CAP_IMMEDIATE_EXIT, "immediate exits" }, { KVM_CAP_X86_USER_SPACE_MSR, "MSRs in user space" },
-    { KVM_CAP_X86_MSR_FILTER, "MSR filters" }, { KVM_CAP_XSAVE, "XSAVE state" }, { KVM_CAP_XCRS, "XCR0" },
-    { KVM_CAP_DEBUGREGS, "debug registers" }, { KVM_CAP_VCPU_EVENTS, "pending events" },
-    { KVM_CAP_SREGS2, "PDPTE registers" }, { KVM_CAP_USER_NMI, "NMIs" }, { KVM_CAP_GET_TSC_KHZ, "the TSC's rate" },
+static const struct {
+    int cap;
+    const char *name;
+} needed[] = {
+    { KVM_CAP_USER_MEMORY, "memory slots" },
+    { KVM_CAP_READONLY_MEM, "read-only memory slots" },
+    { KVM_CAP_IMMEDIATE_EXIT, "immediate exits" },
+    { KVM_CAP_X86_USER_SPACE_MSR, "MSRs in user space" },
+    { KVM_CAP_X86_MSR_FILTER, "MSR filters" },
+    { KVM_CAP_XSAVE, "XSAVE state" },
+    { KVM_CAP_XCRS, "XCR0" },
+    { KVM_CAP_DEBUGREGS, "debug registers" },
+    { KVM_CAP_VCPU_EVENTS, "pending events" },
+    { KVM_CAP_SREGS2, "PDPTE registers" },
+    { KVM_CAP_USER_NMI, "NMIs" },
+    { KVM_CAP_GET_TSC_KHZ, "the TSC's rate" },
 };
 
 static bool check_capabilities(int kvm, GError **err)
@@ -74,7 +87,8 @@ int kvm_open(GError **err)
     } else if (errno == EACCES || errno == EPERM) {
         explain_permission(err);
     } else if (errno == ENOENT || errno == ENXIO || errno == ENODEV) {
-        fail(err, "KVM: there is no " DEVICE ": load the module kvm-intel or kvm-amd, switch virtualisation on in the firmware, or, "
+        fail(err, "KVM: there is no " DEVICE
+                  ": load the module kvm-intel or kvm-amd, switch virtualisation on in the firmware, or, "
                   "in a virtual machine, have its host allow nesting");
     } else {
         fail(err, "KVM: cannot open " DEVICE ": %s", g_strerror(errno));
@@ -91,9 +105,10 @@ bool kvm_do(int fd, unsigned long request, void *arg, const char *what, GError *
     return r >= 0 || fail(err, "KVM: %s: %s", what, g_strerror(errno));
 }
 
-/* --- Making --------------------------------------------------------------------------------------------------------------- */
+/* --- Making ------------------------------------------------------------------------------------------------------- */
 
-/* Where the kernel may put what it needs on processors that cannot run real mode by themselves: a hole of the board's map. */
+/* Where the kernel may put what it needs on processors that cannot run real mode by themselves: a hole of the board's
+ * map. */
 #define IDENTITY_MAP UINT64_C(0xfeffc000)
 #define TSS UINT64_C(0xfeffd000)
 
@@ -101,15 +116,23 @@ bool kvm_do(int fd, unsigned long request, void *arg, const char *what, GError *
 static bool set_msr_filter(int vm, GError **err)
 {
     static uint8_t all[8] = { 0xff }; /* whole words are read */
-    static const struct { uint32_t base, count; } inside[] = {
-        { 0x48, 2 }, { 0x174, 3 }, { 0xc0000080, 5 }, { 0xc0000100, 4 },
+    static const struct {
+        uint32_t base, count;
+    } inside[] = {
+        { 0x48, 2 },
+        { 0x174, 3 },
+        { 0xc0000080, 5 },
+        { 0xc0000100, 4 },
     };
     struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_USER_SPACE_MSR };
     cap.args[0] = KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
     struct kvm_msr_filter filter = { .flags = KVM_MSR_FILTER_DEFAULT_DENY };
     for (unsigned k = 0; k < G_N_ELEMENTS(inside); k++)
         filter.ranges[k] = (struct kvm_msr_filter_range){
-            .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .base = inside[k].base, .nmsrs = inside[k].count, .bitmap = all,
+            .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+            .base = inside[k].base,
+            .nmsrs = inside[k].count,
+            .bitmap = all,
         };
     return kvm_do(vm, KVM_ENABLE_CAP, &cap, "MSRs in user space", err) &&
            kvm_do(vm, KVM_X86_SET_MSR_FILTER, &filter, "MSR filter", err);
@@ -155,7 +178,7 @@ int kvm_make_vcpu(int vm, unsigned index, size_t run_size, struct kvm_run **run,
     return fd;
 }
 
-/* --- Kicks ------------------------------------------------------------------------------------------------------------------ */
+/* --- Kicks -------------------------------------------------------------------------------------------------------- */
 
 static void on_kick(int number)
 {

@@ -1,6 +1,7 @@
 /*
- * Interrupts into KVM. The local APIC is ours (hw/irq/lapic.c): it says by CPU_EVENT_INTR that something waits, and gives the
- * vector when the guest can take it. KVM tells at each exit whether it can, and exits as soon as it can if asked.
+ * Interrupts into KVM. The local APIC is ours (hw/irq/lapic.c): it says by CPU_EVENT_INTR that something waits, and
+ * gives the vector when the guest can take it. KVM tells at each exit whether it can, and exits as soon as it can if
+ * asked.
  *
  * Thread: the vCPU's.
  */

@@ -2,8 +2,9 @@
  * Memory slots: RAM and ROM of the flat view become the guest's memory, everything else makes KVM exit.
  *
  * ROM and RAM that is read only for now get read-only slots: stores to them exit and go the way of all device accesses
- * (hw/core/access.c). A range that is not made of whole pages gets no slot; the guest reads it through exits, and code in it is
- * interpreted. While a slot is being replaced other vCPUs may exit at an access to it: they then find the new map.
+ * (hw/core/access.c). A range that is not made of whole pages gets no slot; the guest reads it through exits, and code
+ * in it is interpreted. While a slot is being replaced other vCPUs may exit at an access to it: they then find the new
+ * map.
  *
  * KVM tells nobody which pages it writes: whoever watches one is told of a write when a vCPU leaves KVM.
  *
@@ -20,7 +21,10 @@
 static bool set_slot(struct kvm_vm *vm, unsigned number, const struct kvm_slot *s)
 {
     struct kvm_userspace_memory_region region = {
-        .slot = number, .flags = s->flags, .guest_phys_addr = s->start, .memory_size = s->size,
+        .slot = number,
+        .flags = s->flags,
+        .guest_phys_addr = s->start,
+        .memory_size = s->size,
         .userspace_addr = (uintptr_t)s->host,
     };
     return ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) == 0;
@@ -43,8 +47,8 @@ static void range_add(struct mem_listener *l, const struct flat_range *r)
     while (number < vm->slots->len && g_array_index(vm->slots, struct kvm_slot, number).size)
         number++;
     if (!set_slot(vm, number, &s)) { /* all still works, through exits and the interpreter */
-        g_printerr("trapeze: KVM does not take %" PRIu64 " KiB of memory at %#" PRIx64 " (%s): they will be slow\n", s.size >> 10,
-                   s.start, g_strerror(errno));
+        g_printerr("trapeze: KVM does not take %" PRIu64 " KiB of memory at %#" PRIx64 " (%s): they will be slow\n",
+                   s.size >> 10, s.start, g_strerror(errno));
         return;
     }
     if (number == vm->slots->len)

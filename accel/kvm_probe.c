@@ -1,13 +1,13 @@
 /*
- * What this host's KVM is worth: for each mode of the processor whether guest code runs in it as the manual says, and whether the
- * processor runs it or the kernel does, one instruction after the other.
+ * What this host's KVM is worth: for each mode of the processor whether guest code runs in it as the manual says, and
+ * whether the processor runs it or the kernel does, one instruction after the other.
  *
- * A KVM that opens need not be one that works. There are such that emulate all but 64-bit user code, show CPUID leaves of their
- * own, lose system calls, or keep page table entries that we have changed. A small virtual machine of 2 MiB tries it, in some
- * milliseconds; nothing of it is left behind.
+ * A KVM that opens need not be one that works. There are such that emulate all but 64-bit user code, show CPUID leaves
+ * of their own, lose system calls, or keep page table entries that we have changed. A small virtual machine of 2 MiB
+ * tries it, in some milliseconds; nothing of it is left behind.
  *
- * The machine: code at CODE, a GDT, an IDT and page tables that map the first 2 MiB to themselves. Each trial enters its mode with
- * register state set from outside, and ends with OUT to a port that nobody has.
+ * The machine: code at CODE, a GDT, an IDT and page tables that map the first 2 MiB to themselves. Each trial enters
+ * its mode with register state set from outside, and ends with OUT to a port that nobody has.
  */
 #include "accel/kvm_vm.h"
 
@@ -29,21 +29,29 @@
 #define PML4 0x10000
 #define PDPT 0x11000
 #define PD 0x12000
-#define PT 0x13000     /* of WINDOW */
+#define PT 0x13000 /* of WINDOW */
 #define PD32 0x14000
 #define PAGE_A 0x20000
 #define PAGE_B 0x21000
 #define WINDOW 0x200000 /* a page that is mapped to PAGE_A, later to PAGE_B */
 #define PORT 0x10
-#define ROUNDS 2000     /* of a loop of two instructions; */
+#define ROUNDS 2000       /* of a loop of two instructions; */
 #define USER_ROUNDS 20000 /* in ring 3 */
-#define PATIENCE_MS 200 /* for a trial: then it counts as failed */
+#define PATIENCE_MS 200   /* for a trial: then it counts as failed */
 
-enum { SEL_CODE32 = 0x08, SEL_DATA = 0x10, SEL_CODE64 = 0x18, SEL_USER_DATA = 0x2b, SEL_USER_CODE64 = 0x33, SEL_TSS = 0x38 };
+enum {
+    SEL_CODE32 = 0x08,
+    SEL_DATA = 0x10,
+    SEL_CODE64 = 0x18,
+    SEL_USER_DATA = 0x2b,
+    SEL_USER_CODE64 = 0x33,
+    SEL_TSS = 0x38
+};
 
 #define BLOB(name, bits, text) \
     extern const char name##_start[], name##_end[]; \
-    __asm__(".pushsection .rodata\n" #name "_start:\n.code" #bits "\n" text "\n" #name "_end:\n.code64\n.popsection\n");
+    __asm__(".pushsection .rodata\n" #name "_start:\n.code" #bits "\n" text "\n" #name "_end:\n" \
+            ".code64\n.popsection\n");
 
 /* Between two OUTs that measure it, so that what it costs to get into the mode does not count. */
 #define LOOP(rounds) "mov $" rounds ", %ecx\n 1: dec %ecx\n jnz 1b\n"
@@ -52,7 +60,9 @@ BLOB(kvm_loop16, 16, OUT LOOP("2000") OUT "hlt")
 BLOB(kvm_loop32, 32, OUT LOOP("2000") OUT "hlt")
 BLOB(kvm_loop64, 64, OUT LOOP("2000") OUT "hlt")
 /* With paging switched on by the guest itself: a 4 MiB page. */
-BLOB(kvm_paged32, 32, "mov $0x14000, %eax\n mov %eax, %cr3\n mov $0x10, %eax\n mov %eax, %cr4\n mov %cr0, %eax\n or $0x80000000, %eax\n mov %eax, %cr0\n"
+BLOB(kvm_paged32, 32,
+     "mov $0x14000, %eax\n mov %eax, %cr3\n mov $0x10, %eax\n mov %eax, %cr4\n mov %cr0, %eax\n or $0x80000000, %eax\n "
+     "mov %eax, %cr0\n"
      "jmp 2f\n 2: mov 0x20000, %ebx\n" OUT LOOP("2000") OUT "hlt")
 /* No OUT in ring 3: it lasts longer. */
 BLOB(kvm_user_syscall, 64, LOOP("20000") "rdtsc\n mov %rax, %rsi\n mov %rdx, %rdi\n syscall\n ud2")
@@ -62,7 +72,6 @@ BLOB(kvm_cpuid, 64, "mov $1, %eax\n xor %ecx, %ecx\n cpuid\n" OUT "hlt")
 BLOB(kvm_remap, 64, "mov 0x200000, %al\n" OUT "invlpg 0x200000\n mov 0x200000, %al\n" OUT "hlt")
 BLOB(kvm_exits, 16, "mov $20, %cx\n 1: out %al, $0x10\n loop 1b\n hlt")
 
-
 struct trial {
     int vm, fd;
     size_t run_size;
@@ -71,10 +80,10 @@ struct trial {
     struct kvm_sregs2 reset; /* registers of a new processor */
     struct kvm_regs regs;    /* after run_to_out() */
     struct kvm_sregs2 sregs;
-    int64_t ns;              /* what it took */
+    int64_t ns; /* what it took */
 };
 
-/* --- The machine -------------------------------------------------------------------------------------------------------------- */
+/* --- The machine -------------------------------------------------------------------------------------------------- */
 
 static void put64(struct trial *t, unsigned at, uint64_t v)
 {
@@ -88,8 +97,15 @@ static void put_blob(struct trial *t, unsigned at, const char *start, const char
 
 static void fill_memory(struct trial *t)
 {
-    static const uint64_t gdt[] = { 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff, 0x00cf93000000ffff,
-                                    0x00cff3000000ffff, 0x00affb000000ffff, 0x00008b0040000067, 0 };
+    static const uint64_t gdt[] = { 0,
+                                    0x00cf9b000000ffff,
+                                    0x00cf93000000ffff,
+                                    0x00af9b000000ffff,
+                                    0x00cf93000000ffff,
+                                    0x00cff3000000ffff,
+                                    0x00affb000000ffff,
+                                    0x00008b0040000067,
+                                    0 };
     memcpy(t->memory + GDT, gdt, sizeof gdt);
     for (unsigned vector = 0; vector < 256; vector++)
         put64(t, IDT + vector * 16, HANDLER | (uint64_t)SEL_CODE64 << 16 | UINT64_C(0xee00) << 32);
@@ -106,8 +122,8 @@ static void fill_memory(struct trial *t)
 }
 
 /* A processor with little more than 64-bit mode. */
-#define LEAF_1_ECX (1u << 13 | 1u << 31)  /* CMPXCHG16B, hypervisor */
-#define LEAF_1_EDX 0x0708a9fb             /* as SSE2 processors have; no more than x86-64 asks for */
+#define LEAF_1_ECX (1u << 13 | 1u << 31)    /* CMPXCHG16B, hypervisor */
+#define LEAF_1_EDX 0x0708a9fb               /* as SSE2 processors have; no more than x86-64 asks for */
 #define LEAF_1_ECX_OWN (1u << 27 | 1u << 3) /* OSXSAVE and MONITOR, which KVM computes */
 
 static bool set_cpuid(struct trial *t, GError **err)
@@ -115,12 +131,13 @@ static bool set_cpuid(struct trial *t, GError **err)
     struct {
         struct kvm_cpuid2 head;
         struct kvm_cpuid_entry2 e[4];
-    } c = { .head.nent = 4, .e = {
-        { .function = 0, .eax = 1, .ebx = 0x756e6547, .edx = 0x49656e69, .ecx = 0x6c65746e },
-        { .function = 1, .eax = 0x000a0611, .ecx = LEAF_1_ECX, .edx = LEAF_1_EDX },
-        { .function = 0x80000000, .eax = 0x80000001 },
-        { .function = 0x80000001, .edx = 1u << 29 | 1u << 20 | 1u << 11 }, /* LM, NX, SYSCALL */
-    } };
+    } c = { .head.nent = 4,
+            .e = {
+                { .function = 0, .eax = 1, .ebx = 0x756e6547, .edx = 0x49656e69, .ecx = 0x6c65746e },
+                { .function = 1, .eax = 0x000a0611, .ecx = LEAF_1_ECX, .edx = LEAF_1_EDX },
+                { .function = 0x80000000, .eax = 0x80000001 },
+                { .function = 0x80000001, .edx = 1u << 29 | 1u << 20 | 1u << 11 }, /* LM, NX, SYSCALL */
+            } };
     return kvm_do(t->fd, KVM_SET_CPUID2, &c, "CPUID", err);
 }
 
@@ -154,13 +171,19 @@ static void unmake(struct trial *t)
         munmap(t->memory, SIZE);
 }
 
-/* --- Modes ---------------------------------------------------------------------------------------------------------------------- */
+/* --- Modes -------------------------------------------------------------------------------------------------------- */
 
 static struct kvm_segment flat(uint16_t selector, bool code, unsigned bits)
 {
-    return (struct kvm_segment){ .limit = bits == 16 ? 0xffff : UINT32_MAX, .selector = selector, .type = code ? 11 : 3,
-                                 .present = 1, .dpl = selector & 3, .db = bits == 32 || (bits == 64 && !code), .s = 1,
-                                 .l = bits == 64 && code, .g = bits != 16 };
+    return (struct kvm_segment){ .limit = bits == 16 ? 0xffff : UINT32_MAX,
+                                 .selector = selector,
+                                 .type = code ? 11 : 3,
+                                 .present = 1,
+                                 .dpl = selector & 3,
+                                 .db = bits == 32 || (bits == 64 && !code),
+                                 .s = 1,
+                                 .l = bits == 64 && code,
+                                 .g = bits != 16 };
 }
 
 static void set_segments(struct kvm_sregs2 *s, struct kvm_segment code, struct kvm_segment data)
@@ -190,7 +213,8 @@ static struct kvm_sregs2 in_protected(const struct trial *t)
 static struct kvm_sregs2 in_long(const struct trial *t, bool user)
 {
     struct kvm_sregs2 s = in_protected(t);
-    set_segments(&s, flat(user ? SEL_USER_CODE64 : SEL_CODE64, true, 64), flat(user ? SEL_USER_DATA : SEL_DATA, false, 64));
+    set_segments(&s, flat(user ? SEL_USER_CODE64 : SEL_CODE64, true, 64),
+                 flat(user ? SEL_USER_DATA : SEL_DATA, false, 64));
     s.tr = (struct kvm_segment){ .base = TSS, .limit = 0x67, .selector = SEL_TSS, .type = 11, .present = 1 };
     s.idt = (struct kvm_dtable){ .base = IDT, .limit = 0xfff };
     s.cr0 |= CR0_PG | CR0_WP;
@@ -200,7 +224,7 @@ static struct kvm_sregs2 in_long(const struct trial *t, bool user)
     return s;
 }
 
-/* --- Trials --------------------------------------------------------------------------------------------------------------------- */
+/* --- Trials ------------------------------------------------------------------------------------------------------- */
 
 static int64_t now_ns(void)
 {
@@ -215,8 +239,10 @@ static bool put_state(struct trial *t, const struct kvm_sregs2 *s)
     struct {
         struct kvm_msrs head;
         struct kvm_msr_entry e[3];
-    } msrs = { .head.nmsrs = 3, .e = { { .index = 0xc0000081, .data = (uint64_t)0x23 << 48 | (uint64_t)SEL_CODE64 << 32 },
-                                       { .index = 0xc0000082, .data = HANDLER }, { .index = 0xc0000084, .data = 0 } } };
+    } msrs = { .head.nmsrs = 3,
+               .e = { { .index = 0xc0000081, .data = (uint64_t)0x23 << 48 | (uint64_t)SEL_CODE64 << 32 },
+                      { .index = 0xc0000082, .data = HANDLER },
+                      { .index = 0xc0000084, .data = 0 } } };
     struct kvm_sregs2 copy = *s;
     return ioctl(t->fd, KVM_SET_SREGS2, &copy) == 0 && ioctl(t->fd, KVM_SET_REGS, &regs) == 0 &&
            ioctl(t->fd, KVM_SET_MSRS, &msrs) == 3;
@@ -234,8 +260,8 @@ static bool run_to_out(struct trial *t)
 }
 
 /*
- * The blob in that state, up to its OUT number `outs`, twice: at first memory is not mapped. The time is that from the OUT before, or
- * from the beginning, in the faster of the two.
+ * The blob in that state, up to its OUT number `outs`, twice: at first memory is not mapped. The time is that from the
+ * OUT before, or from the beginning, in the faster of the two.
  */
 static bool try_blob(struct trial *t, const struct kvm_sregs2 *s, const char *start, const char *end, unsigned outs)
 {
@@ -294,7 +320,8 @@ static void examine_kernel_modes(struct trial *t, struct kvm_findings *f)
     good = try_blob(t, &s, kvm_paged32_start, kvm_paged32_end, 2) && (t->regs.rbx & 0xff) == 0xaa;
     judge(&f->mode[KVM_MODE_PAGED], t, ROUNDS, good ? NULL : "paging does not work", f->exit_ns);
     s = in_long(t, false);
-    good = try_blob(t, &s, kvm_loop64_start, kvm_loop64_end, 2) && out_was_in(t, CODE, kvm_loop64_start, kvm_loop64_end);
+    good =
+        try_blob(t, &s, kvm_loop64_start, kvm_loop64_end, 2) && out_was_in(t, CODE, kvm_loop64_start, kvm_loop64_end);
     judge(&f->mode[KVM_MODE_LONG], t, ROUNDS, good ? NULL : "does not run", f->exit_ns);
 }
 
@@ -303,12 +330,15 @@ static void examine_kernel_modes(struct trial *t, struct kvm_findings *f)
 static void examine_user_mode(struct trial *t, struct kvm_findings *f)
 {
     uint64_t moved = TSC_MOVED, still = 0;
-    struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&moved };
+    struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL,
+                                    .attr = KVM_VCPU_TSC_OFFSET,
+                                    .addr = (uintptr_t)&moved };
     bool set = ioctl(t->fd, KVM_SET_DEVICE_ATTR, &attr) == 0;
     struct kvm_sregs2 s = in_long(t, true);
     bool good = try_blob(t, &s, kvm_user_syscall_start, kvm_user_syscall_end, 1);
     uint64_t low = HANDLER, high = HANDLER + 16;
-    bool system_call = good && t->regs.rip >= low && t->regs.rip < high && !t->sregs.ss.dpl && !(t->sregs.cs.selector & 3);
+    bool system_call =
+        good && t->regs.rip >= low && t->regs.rip < high && !t->sregs.ss.dpl && !(t->sregs.cs.selector & 3);
     judge(&f->mode[KVM_MODE_USER], t, USER_ROUNDS, system_call ? NULL : "SYSCALL does not reach ring 0", f->exit_ns);
     uint64_t tsc = (t->regs.rdi << 32 | (uint32_t)t->regs.rsi) - TSC_MOVED;
     f->fixed_tsc = system_call && !(set && __rdtsc() - tsc < UINT64_C(1) << 40);
@@ -316,8 +346,8 @@ static void examine_user_mode(struct trial *t, struct kvm_findings *f)
     ioctl(t->fd, KVM_SET_DEVICE_ATTR, &attr);
     if (!system_call)
         return;
-    good = try_blob(t, &s, kvm_user_int_start, kvm_user_int_end, 1) && t->regs.rip >= low && t->regs.rip < high && t->regs.rbx == 7 &&
-           !t->sregs.ss.dpl;
+    good = try_blob(t, &s, kvm_user_int_start, kvm_user_int_end, 1) && t->regs.rip >= low && t->regs.rip < high &&
+           t->regs.rbx == 7 && !t->sregs.ss.dpl;
     if (!good)
         judge(&f->mode[KVM_MODE_USER], t, USER_ROUNDS, "INT does not reach ring 0", f->exit_ns);
 }
@@ -325,7 +355,8 @@ static void examine_user_mode(struct trial *t, struct kvm_findings *f)
 static void examine_rest(struct trial *t, struct kvm_findings *f)
 {
     struct kvm_sregs2 s = in_long(t, false);
-    f->own_cpuid = !try_blob(t, &s, kvm_cpuid_start, kvm_cpuid_end, 1) || (t->regs.rcx ^ LEAF_1_ECX) & ~LEAF_1_ECX_OWN & UINT32_MAX;
+    f->own_cpuid = !try_blob(t, &s, kvm_cpuid_start, kvm_cpuid_end, 1) ||
+                   (t->regs.rcx ^ LEAF_1_ECX) & ~LEAF_1_ECX_OWN & UINT32_MAX;
     put_blob(t, CODE, kvm_remap_start, kvm_remap_end);
     bool good = put_state(t, &s) && run_to_out(t) && (t->regs.rax & 0xff) == 0xaa;
     put64(t, PT, PAGE_B | 7);
@@ -370,9 +401,10 @@ bool kvm_examine(int kvm, bool whole, struct kvm_findings *f, GError **err)
     return good;
 }
 
-/* --- What it means ---------------------------------------------------------------------------------------------------------------- */
+/* --- What it means ------------------------------------------------------------------------------------------------ */
 
-static const char *const mode_names[KVM_MODES] = { "real mode", "protected mode", "32-bit paging", "64-bit kernel", "64-bit programs" };
+static const char *const mode_names[KVM_MODES] = { "real mode", "protected mode", "32-bit paging", "64-bit kernel",
+                                                   "64-bit programs" };
 
 bool kvm_is_good(const struct kvm_findings *f)
 {
@@ -417,6 +449,7 @@ void kvm_print_findings(const struct kvm_findings *f, GString *out)
         else
             g_string_append_printf(out, ", %u million instructions/s\n", m->mips);
     }
-    g_string_append_printf(out, "an exit costs %.1f us; CPUID is %sas set; changed page tables are %sseen%s\n", (double)f->exit_ns / 1000,
-                           f->own_cpuid ? "not " : "", f->stale_tables ? "not " : "", f->fixed_tsc ? "; the TSC cannot be moved" : "");
+    g_string_append_printf(out, "an exit costs %.1f us; CPUID is %sas set; changed page tables are %sseen%s\n",
+                           (double)f->exit_ns / 1000, f->own_cpuid ? "not " : "", f->stale_tables ? "not " : "",
+                           f->fixed_tsc ? "; the TSC cannot be moved" : "");
 }

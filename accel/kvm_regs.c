@@ -1,10 +1,11 @@
 /*
  * Register state between struct cpu and KVM, all of it both ways.
  *
- * General and segment registers, control registers with PDPTEs, x87 and vector state, XCR0, debug registers, the MSRs that the
- * processor acts on, and events half delivered. MP state needs no transfer: without an APIC in the kernel a vCPU that is run is
- * running, and who sleeps or waits for SIPI is not run. An exception or interrupt that KVM has taken but not delivered is
- * delivered on the way out, by our own code: struct cpu knows only the state between two instructions.
+ * General and segment registers, control registers with PDPTEs, x87 and vector state, XCR0, debug registers, the MSRs
+ * that the processor acts on, and events half delivered. MP state needs no transfer: without an APIC in the kernel a
+ * vCPU that is run is running, and who sleeps or waits for SIPI is not run. An exception or interrupt that KVM has
+ * taken but not delivered is delivered on the way out, by our own code: struct cpu knows only the state between two
+ * instructions.
  *
  * Thread: the vCPU's.
  */
@@ -32,7 +33,7 @@ static void get(struct kvm_vcpu *v, unsigned long request, void *arg)
         g_error("KVM: the state of processor %u cannot be read: %s", v->cpu->index, g_strerror(errno));
 }
 
-/* --- General registers ------------------------------------------------------------------------------------------------------ */
+/* --- General registers -------------------------------------------------------------------------------------------- */
 
 /* In the order of struct kvm_regs. */
 static const uint8_t gpr_order[16] = {
@@ -59,16 +60,23 @@ static void get_regs(struct kvm_vcpu *v)
     v->cpu->rflags = regs.rflags | FLAGS_FIXED;
 }
 
-/* --- Segments and control registers ----------------------------------------------------------------------------------------- */
+/* --- Segments and control registers ------------------------------------------------------------------------------- */
 
 static struct kvm_segment segment_out(const struct cpu *cpu, enum seg n)
 {
     const struct segment *s = &cpu->seg[n];
     struct kvm_segment k = {
-        .base = s->base, .limit = s->limit, .selector = s->selector,
-        .type = s->attr >> SEG_TYPE_SHIFT & 15, .s = (s->attr & SEG_S) != 0, .dpl = s->attr >> SEG_DPL_SHIFT & 3,
-        .present = (s->attr & SEG_P) != 0, .avl = (s->attr & SEG_AVL) != 0, .l = s->attr & SEG_L && cpu_long(cpu),
-        .db = (s->attr & SEG_DB) != 0, .unusable = !(s->attr & SEG_P),
+        .base = s->base,
+        .limit = s->limit,
+        .selector = s->selector,
+        .type = s->attr >> SEG_TYPE_SHIFT & 15,
+        .s = (s->attr & SEG_S) != 0,
+        .dpl = s->attr >> SEG_DPL_SHIFT & 3,
+        .present = (s->attr & SEG_P) != 0,
+        .avl = (s->attr & SEG_AVL) != 0,
+        .l = s->attr & SEG_L && cpu_long(cpu),
+        .db = (s->attr & SEG_DB) != 0,
+        .unusable = !(s->attr & SEG_P),
     };
     /* Processors want granularity and limit to fit, which matters to nothing else once a segment is loaded. */
     k.g = s->limit > 0xfffff || (s->attr & SEG_G && (s->limit & 0xfff) == 0xfff);
@@ -97,12 +105,21 @@ static bool put_sregs(struct kvm_vcpu *v, uint64_t cr4)
 {
     const struct cpu *cpu = v->cpu;
     struct kvm_sregs2 s = {
-        .cs = segment_out(cpu, SEG_CS), .ds = segment_out(cpu, SEG_DS), .es = segment_out(cpu, SEG_ES),
-        .fs = segment_out(cpu, SEG_FS), .gs = segment_out(cpu, SEG_GS), .ss = segment_out(cpu, SEG_SS),
-        .tr = segment_out(cpu, SEG_TR), .ldt = segment_out(cpu, SEG_LDTR),
+        .cs = segment_out(cpu, SEG_CS),
+        .ds = segment_out(cpu, SEG_DS),
+        .es = segment_out(cpu, SEG_ES),
+        .fs = segment_out(cpu, SEG_FS),
+        .gs = segment_out(cpu, SEG_GS),
+        .ss = segment_out(cpu, SEG_SS),
+        .tr = segment_out(cpu, SEG_TR),
+        .ldt = segment_out(cpu, SEG_LDTR),
         .gdt = { .base = cpu->gdtr.base, .limit = cpu->gdtr.limit },
         .idt = { .base = cpu->idtr.base, .limit = cpu->idtr.limit },
-        .cr0 = cpu->cr0, .cr2 = cpu->cr2, .cr3 = cpu->cr3, .cr4 = cr4, .efer = cpu->efer,
+        .cr0 = cpu->cr0,
+        .cr2 = cpu->cr2,
+        .cr3 = cpu->cr3,
+        .cr4 = cr4,
+        .efer = cpu->efer,
     };
     if (cpu->apic) {
         s.cr8 = cpu->apic_ops->tpr(cpu->apic) >> 4;
@@ -143,7 +160,7 @@ static void get_sregs(struct kvm_vcpu *v)
     segment_in(cpu, SEG_TR, &s.tr);
 }
 
-/* --- x87 and vectors, XCR0, debug registers ----------------------------------------------------------------------------------- */
+/* --- x87 and vectors, XCR0, debug registers ----------------------------------------------------------------------- */
 
 static bool put_fpu(struct kvm_vcpu *v)
 {
@@ -183,9 +200,13 @@ static void get_debug(struct kvm_vcpu *v)
     v->cpu->dr7 = d.dr7;
 }
 
-/* --- MSRs --------------------------------------------------------------------------------------------------------------------- */
+/* --- MSRs --------------------------------------------------------------------------------------------------------- */
 
-static const struct { uint32_t msr; uint16_t offset; uint8_t feature; } msrs[] = {
+static const struct {
+    uint32_t msr;
+    uint16_t offset;
+    uint8_t feature;
+} msrs[] = {
     { 0x48, offsetof(struct cpu, spec_ctrl), FEAT_SPEC_CTRL },
     { 0x174, offsetof(struct cpu, sysenter_cs), FEAT_SEP },
     { 0x175, offsetof(struct cpu, sysenter_esp), FEAT_SEP },
@@ -238,14 +259,16 @@ static void get_msrs(struct kvm_vcpu *v)
 bool kvm_set_tsc(struct kvm_vcpu *v)
 {
     uint64_t offset = v->vm->tsc_base + v->cpu->tsc_offset;
-    struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset };
+    struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL,
+                                    .attr = KVM_VCPU_TSC_OFFSET,
+                                    .addr = (uintptr_t)&offset };
     if (offset == v->tsc_offset)
         return true;
     v->tsc_offset = offset;
     return put(v, KVM_SET_DEVICE_ATTR, &attr);
 }
 
-/* --- Events ------------------------------------------------------------------------------------------------------------------- */
+/* --- Events ------------------------------------------------------------------------------------------------------- */
 
 static bool put_events(struct kvm_vcpu *v)
 {
@@ -287,9 +310,10 @@ static bool get_events(struct kvm_vcpu *v)
     return !e.interrupt.injected || cpu_deliver_now(cpu, e.interrupt.nr, EXCP_EXTERNAL, false, 0);
 }
 
-/* --- All of it ------------------------------------------------------------------------------------------------------------------ */
+/* --- All of it ---------------------------------------------------------------------------------------------------- */
 
-/* The guest has had translations flushed while it was with us: a change of paging mode and back makes KVM do so, too. */
+/* The guest has had translations flushed while it was with us: a change of paging mode and back makes KVM do so, too.
+ */
 static bool flush_translations(struct kvm_vcpu *v)
 {
     return v->cpu->tlbs->flushes == v->flushes || put_sregs(v, v->cpu->cr4 ^ CR4_PGE);

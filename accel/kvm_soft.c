@@ -1,10 +1,10 @@
 /*
- * What KVM cannot do, the interpreter does: system management mode, a closed A20 gate, INIT and SIPI, and instructions that a
- * kernel's emulator does not know (KVM_EXIT_INTERNAL_ERROR).
+ * What KVM cannot do, the interpreter does: system management mode, a closed A20 gate, INIT and SIPI, and instructions
+ * that a kernel's emulator does not know (KVM_EXIT_INTERNAL_ERROR).
  *
- * Each instruction is decoded anew, since KVM does not tell which code it has changed. Where misses come close together more is
- * interpreted at each, up to PATIENCE_MAX instructions: a round trip costs as much as some hundred of them. Misses are counted
- * by instruction and address (-d stats).
+ * Each instruction is decoded anew, since KVM does not tell which code it has changed. Where misses come close together
+ * more is interpreted at each, up to PATIENCE_MAX instructions: a round trip costs as much as some hundred of them.
+ * Misses are counted by instruction and address (-d stats).
  *
  * Thread: the vCPU's.
  */
@@ -14,7 +14,7 @@
 
 #define SOFT_EVENTS \
     (CPU_EVENT_SMI | CPU_EVENT_INIT | CPU_EVENT_SIPI | CPU_EVENT_TRAP | CPU_EVENT_RESET | CPU_EVENT_UNHALT)
-#define SOFT_INSNS 1000     /* at a time, in modes that KVM does not know */
+#define SOFT_INSNS 1000 /* at a time, in modes that KVM does not know */
 #define PATIENCE_MAX 4096
 #define MISSES_CLOSE 200000 /* ns between two that count as one region */
 #define MAX_ADDRESSES 4096
@@ -26,7 +26,8 @@ static bool in_soft_mode(const struct cpu *cpu)
 
 bool kvm_needs_software(const struct kvm_vcpu *v, uint32_t events)
 {
-    return events & SOFT_EVENTS || in_soft_mode(v->cpu) || (v->cpu->activity != CPU_RUNNING && v->cpu->activity != CPU_HALTED);
+    return events & SOFT_EVENTS || in_soft_mode(v->cpu) ||
+           (v->cpu->activity != CPU_RUNNING && v->cpu->activity != CPU_HALTED);
 }
 
 /* A return before the budget is used up is for the caller of the engine. */
@@ -45,7 +46,7 @@ bool kvm_run_software(struct kvm_vcpu *v, enum cpu_exit *why)
     return kvm_unload(v) && interpret(v, in_soft_mode(v->cpu) ? SOFT_INSNS : 1, why);
 }
 
-/* --- Misses ------------------------------------------------------------------------------------------------------------------ */
+/* --- Misses ------------------------------------------------------------------------------------------------------- */
 
 static void count_miss(struct kvm_vcpu *v, uint64_t rip, unsigned cpl)
 {
@@ -87,7 +88,8 @@ void kvm_explain_shutdown(struct kvm_vcpu *v)
     enum cpu_exit why = CPU_EXIT_SHUTDOWN;
     if (!kvm_unload(v))
         return;
-    /* Where the kernel leaves the registers as they were, the same fault comes again; others have reset the processor. */
+    /* Where the kernel leaves the registers as they were, the same fault comes again; others have reset the processor.
+     */
     bool was_reset = cpu->rip == 0xfff0 && cpu->seg[SEG_CS].base == 0xffff0000;
     if (!was_reset)
         interpret(v, 1, &why);
@@ -100,7 +102,7 @@ void kvm_explain_shutdown(struct kvm_vcpu *v)
     cpu->fault_chain[0].rip = cpu->rip;
 }
 
-/* --- The account -------------------------------------------------------------------------------------------------------------- */
+/* --- The account -------------------------------------------------------------------------------------------------- */
 
 static int by_count(const void *a, const void *b)
 {
@@ -110,9 +112,11 @@ static int by_count(const void *a, const void *b)
 
 static void print_cpu(const struct kvm_vcpu *v, GString *out)
 {
-    g_string_append_printf(out, "cpu %u: %" PRIu64 " exits (%" PRIu64 " port, %" PRIu64 " memory, %" PRIu64 " MSR), %" PRIu64
-             " instructions interpreted, %" PRIu64 " that KVM could not run at %u addresses\n", v->cpu->index, v->exits,
-             v->io_exits, v->mmio_exits, v->msr_exits, v->soft_insns, v->missed, g_hash_table_size(v->misses));
+    g_string_append_printf(out,
+                           "cpu %u: %" PRIu64 " exits (%" PRIu64 " port, %" PRIu64 " memory, %" PRIu64 " MSR), %" PRIu64
+                           " instructions interpreted, %" PRIu64 " that KVM could not run at %u addresses\n",
+                           v->cpu->index, v->exits, v->io_exits, v->mmio_exits, v->msr_exits, v->soft_insns, v->missed,
+                           g_hash_table_size(v->misses));
     GPtrArray *list = g_ptr_array_new();
     GHashTableIter i;
     gpointer miss;
@@ -122,8 +126,8 @@ static void print_cpu(const struct kvm_vcpu *v, GString *out)
     g_ptr_array_sort(list, by_count);
     for (guint k = 0; k < MIN(list->len, 32); k++) {
         const struct kvm_miss *m = list->pdata[k];
-        g_string_append_printf(out, "%10" PRIu64 "  %-14s at %#" PRIx64 ", %u-bit, ring %u\n", m->count, insn_rows[m->row].mnemonic, m->rip,
-                 8u << m->code_size, m->cpl);
+        g_string_append_printf(out, "%10" PRIu64 "  %-14s at %#" PRIx64 ", %u-bit, ring %u\n", m->count,
+                               insn_rows[m->row].mnemonic, m->rip, 8u << m->code_size, m->cpl);
     }
     g_ptr_array_free(list, TRUE);
 }

@@ -1,14 +1,14 @@
 /*
- * What the parts of the KVM engine share: kvm.c (life, run loop, exits), kvm_host.c (the device file and what it can), kvm_mem.c
- * (memory slots), kvm_cpuid.c (processor model), kvm_regs.c (register state), kvm_irq.c (interrupts), kvm_soft.c (what runs in
- * the interpreter).
+ * What the parts of the KVM engine share: kvm.c (life, run loop, exits), kvm_host.c (the device file and what it can),
+ * kvm_mem.c (memory slots), kvm_cpuid.c (processor model), kvm_regs.c (register state), kvm_irq.c (interrupts),
+ * kvm_soft.c (what runs in the interpreter).
  *
- * The state of a vCPU is in struct cpu (`loaded` is false) or in KVM (true), never in both: kvm_load() and kvm_unload() move it,
- * and whoever needs struct cpu calls kvm_unload() first. When vcpu_run returns it is in struct cpu. What KVM never has: MSRs
- * that it hands to us (kvm_host.c), the local APIC, SMM, the A20 gate.
+ * The state of a vCPU is in struct cpu (`loaded` is false) or in KVM (true), never in both: kvm_load() and kvm_unload()
+ * move it, and whoever needs struct cpu calls kvm_unload() first. When vcpu_run returns it is in struct cpu. What KVM
+ * never has: MSRs that it hands to us (kvm_host.c), the local APIC, SMM, the A20 gate.
  *
- * Threads: a struct kvm_vcpu belongs to its vCPU's thread but for `in_run`, `thread` and run->immediate_exit, which a kick uses.
- * Slots change under the VM lock.
+ * Threads: a struct kvm_vcpu belongs to its vCPU's thread but for `in_run`, `thread` and run->immediate_exit, which a
+ * kick uses. Slots change under the VM lock.
  */
 #ifndef ACCEL_KVM_VM_H
 #define ACCEL_KVM_VM_H
@@ -51,18 +51,18 @@ struct kvm_vcpu {
     struct kvm_vm *vm;
     int fd;
     struct kvm_run *run;
-    bool loaded;           /* the state is in KVM */
-    bool ready;            /* KVM would take an external interrupt now */
-    bool unfinished;       /* the instruction of the last exit is completed by the next KVM_RUN */
-    bool in_run;           /* in KVM_RUN, or about to be; atomic */
-    pthread_t thread;      /* valid while in_run */
-    uint64_t flushes;      /* tlb_set.flushes when the state was last unloaded: KVM's translations are as old */
-    uint64_t tsc_offset;   /* as KVM has it */
+    bool loaded;         /* the state is in KVM */
+    bool ready;          /* KVM would take an external interrupt now */
+    bool unfinished;     /* the instruction of the last exit is completed by the next KVM_RUN */
+    bool in_run;         /* in KVM_RUN, or about to be; atomic */
+    pthread_t thread;    /* valid while in_run */
+    uint64_t flushes;    /* tlb_set.flushes when the state was last unloaded: KVM's translations are as old */
+    uint64_t tsc_offset; /* as KVM has it */
     uint64_t exits, io_exits, mmio_exits, msr_exits, soft_insns;
-    uint64_t missed;       /* instructions that KVM could not run */
-    int64_t last_miss;     /* host ns */
-    unsigned patience;     /* instructions to interpret at the next miss */
-    GHashTable *misses;    /* struct kvm_miss by address; VM lock to add */
+    uint64_t missed;    /* instructions that KVM could not run */
+    int64_t last_miss;  /* host ns */
+    unsigned patience;  /* instructions to interpret at the next miss */
+    GHashTable *misses; /* struct kvm_miss by address; VM lock to add */
 };
 
 struct kvm_slot {
@@ -81,16 +81,16 @@ struct kvm_vm {
     const struct cpu_model *full_model;
     struct cpu_model *model; /* what of it KVM can do, too */
     unsigned pkru_offset;
-    uint64_t tsc_base;       /* TSC of the guest minus the host's; VM lock to change */
-    unsigned clock_starts;   /* clock_starts() when tsc_base was set */
-    struct kvm_vcpu *vcpus;  /* by index */
+    uint64_t tsc_base;      /* TSC of the guest minus the host's; VM lock to change */
+    unsigned clock_starts;  /* clock_starts() when tsc_base was set */
+    struct kvm_vcpu *vcpus; /* by index */
 };
 
 /* A kick: does nothing but interrupt KVM_RUN. */
 #define KVM_KICK_SIGNAL (SIGRTMIN + 1)
 void kvm_watch_kicks(void);
 
-/* --- kvm_host.c ----------------------------------------------------------------------------------------------------------- */
+/* --- kvm_host.c --------------------------------------------------------------------------------------------------- */
 
 /* Opens /dev/kvm and makes sure that it has all that we need. -1: *err is a sentence. */
 int kvm_open(GError **err);
@@ -101,12 +101,12 @@ int kvm_make_vm(int kvm, GError **err);
 /* A vCPU of it; *run is mapped. */
 int kvm_make_vcpu(int vm, unsigned index, size_t run_size, struct kvm_run **run, GError **err);
 
-/* --- kvm.c ---------------------------------------------------------------------------------------------------------------- */
+/* --- kvm.c -------------------------------------------------------------------------------------------------------- */
 
 /* Completes the instruction of the last exit, so that the state is that between two instructions. */
 void kvm_finish_exit(struct kvm_vcpu *v);
 
-/* --- kvm_probe.c ---------------------------------------------------------------------------------------------------------- */
+/* --- kvm_probe.c -------------------------------------------------------------------------------------------------- */
 
 /* Tries everything, in some milliseconds; unless `whole`, only until it is clear that it is not good. */
 bool kvm_examine(int kvm, bool whole, struct kvm_findings *f, GError **err);
@@ -116,7 +116,7 @@ bool kvm_is_good(const struct kvm_findings *f);
 void kvm_describe_flaws(const struct kvm_findings *f, GString *out);
 void kvm_print_findings(const struct kvm_findings *f, GString *out);
 
-/* --- kvm_mem.c ------------------------------------------------------------------------------------------------------------ */
+/* --- kvm_mem.c ---------------------------------------------------------------------------------------------------- */
 
 /* Gives the VM the machine's memory, and keeps it in step. VM lock. */
 void kvm_memory_start(struct kvm_vm *vm);
@@ -124,13 +124,13 @@ void kvm_memory_stop(struct kvm_vm *vm);
 /* KVM has run on this processor: what other engines have decoded or translated may have been overwritten. */
 void kvm_distrust_code(struct cpu *cpu);
 
-/* --- kvm_cpuid.c ---------------------------------------------------------------------------------------------------------- */
+/* --- kvm_cpuid.c -------------------------------------------------------------------------------------------------- */
 
 /* What of the model KVM can do, at the host's TSC rate. */
 struct cpu_model *kvm_restrict_model(int kvm, uint64_t tsc_hz, const struct cpu_model *m, GError **err);
 bool kvm_set_cpuid(struct kvm_vcpu *v, GError **err);
 
-/* --- kvm_regs.c ----------------------------------------------------------------------------------------------------------- */
+/* --- kvm_regs.c --------------------------------------------------------------------------------------------------- */
 
 /* After a change of cpu->tsc_offset or vm->tsc_base. */
 bool kvm_set_tsc(struct kvm_vcpu *v);
@@ -139,12 +139,12 @@ bool kvm_load(struct kvm_vcpu *v);
 /* False: a fault that KVM had begun to deliver has become a triple fault. */
 bool kvm_unload(struct kvm_vcpu *v);
 
-/* --- kvm_irq.c ------------------------------------------------------------------------------------------------------------ */
+/* --- kvm_irq.c ---------------------------------------------------------------------------------------------------- */
 
 /* Before KVM_RUN: hands over what is pending, or asks to be told when it can. */
 void kvm_inject(struct kvm_vcpu *v);
 
-/* --- kvm_soft.c ----------------------------------------------------------------------------------------------------------- */
+/* --- kvm_soft.c --------------------------------------------------------------------------------------------------- */
 
 /* Must the interpreter run now, events or modes being what KVM does not know? */
 bool kvm_needs_software(const struct kvm_vcpu *v, uint32_t events);

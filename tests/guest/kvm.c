@@ -13,7 +13,7 @@
 
 #define RAM (4u << 20)
 
-/* --- Guests ----------------------------------------------------------------------------------------------------------------- */
+/* --- Guests ------------------------------------------------------------------------------------------------------- */
 
 GUEST_CODE(real, "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %es\n mov %ax, %ss\n mov $0x7000, %sp\n"
     "movw $" ORG("real_isr") ", 0x60*4\n movw $0, 0x60*4+2\n"
@@ -63,7 +63,7 @@ GUEST_CODE(irq, GUEST_ENTER_LONG("irq") ENABLE_SSE MAP_APIC
     "movl $0x44041, 0x3fe00300\n sti\n cli\n mov %ebx, 0x600c\n sti\n 2: cmp $22, %ebx\n jne 2b\n cli\n mov %ebx, 0x6010\n xor %ecx, %ecx\n movups %xmm0, 0x6fc0\n movups %xmm0, 0x6fd0\n movups %xmm0, 0x6fe0\n movups %xmm0, 0x6ff0\n" GUEST_PUT("i") "xor %eax, %eax\n cmp %al, %al\n lahf\n" GUEST_EXIT("0")
     "irq_isr: inc %ebx\n movl $0, 0x3fe000b0\n iretq\n irq_idtr: .word 0xfff\n .quad 0x5000\n" GUEST_GDT("irq"))
 
-/* --- Running and comparing ---------------------------------------------------------------------------------------------------- */
+/* --- Running and comparing ---------------------------------------------------------------------------------------- */
 
 struct result {
     uint8_t memory[RAM];
