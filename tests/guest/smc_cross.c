@@ -142,6 +142,23 @@ static void test_whole(void)
     run_two(whole_start, whole_end);
 }
 
+/*
+ * A function between two counters, all in one granule: both processors call it and count beside it. The second one ends when it has
+ * counted; 6950: how often the function has returned something else.
+ */
+GUEST_CODE(beside, CROSS_ENTER("beside") CROSS_WAKE
+    "mov $300, %ecx\n call beside_count\n" WAIT("cmpl $1, 0x6934", "je")
+    "cmpl $600, " ORG("beside_before") "\n" FAIL("1") "cmpl $600, " ORG("beside_behind") "\n" FAIL("2") "cmpl $0, 0x6950\n" FAIL("3") GUEST_EXIT("0")
+    "beside_second: mov $300, %ecx\n call beside_count\n movl $1, 0x6934\n 2: hlt\n jmp 2b\n"
+    "beside_count: lock incl " ORG("beside_before") "\n call beside_function\n cmp %ecx, %eax\n je 3f\n incl 0x6950\n 3: dec %ecx\n jnz beside_count\n ret\n"
+    ".balign 64\n beside_before: .long 0\n beside_function: mov %ecx, %eax\n lock incl " ORG("beside_behind") "\n ret\n .balign 4\n beside_behind: .long 0\n .balign 64\n"
+    CROSS_TABLES("beside"))
+
+static void test_beside(void)
+{
+    run_two(beside_start, beside_end);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -149,5 +166,6 @@ int main(int argc, char **argv)
     guest_add("/guest/smc-cross/flag64", test_flag64);
     guest_add("/guest/smc-cross/poke", test_poke);
     guest_add("/guest/smc-cross/whole", test_whole);
+    guest_add("/guest/smc-cross/beside", test_beside);
     return g_test_run();
 }
