@@ -168,8 +168,15 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds)
     return g->result;
 }
 
-/* Forms of the JIT: as usual, nothing interpreted, flags always exact, code memory too small for a guest. */
-static const char *const engines[] = { "interp", "jit", "jit,hot=0", "jit,hot=0,flags=precise", "jit,hot=0,tb-size=1" };
+#define SHIFTING "auto,shift=1" /* there must be two */
+
+/*
+ * Forms of the JIT: as usual, nothing interpreted, flags always exact, code memory too small for a guest. Then from one
+ * engine to another, in the middle of it.
+ */
+static const char *const engines[] = {
+    "interp", "jit", "jit,hot=0", "jit,hot=0,flags=precise", "jit,hot=0,tb-size=1", SHIFTING,
+};
 
 struct engine_test {
     char *accel, *asked;
@@ -202,6 +209,8 @@ static void add_for_engine(const char *path, const char *accel, const char *aske
 
 static bool is_there(const char *engine)
 {
+    if (!strcmp(engine, SHIFTING))
+        engine = "jit";
     g_autoptr(GString) help = g_string_new(NULL);
     accel_help(help);
     g_autofree char *line = g_strdup_printf("\n%.*s ", (int)strcspn(engine, ","), engine);
