@@ -4,7 +4,7 @@ every interrupt arrives, clocks neither jump nor run backwards; and it sees the 
 
 shift.py --long does more of it, and with other numbers of processors (make shift).
 """
-import hashlib, os, re, subprocess, sys, tempfile, time
+import os, re, subprocess, sys, tempfile, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 import guest
 from guest import SCALE, Failure, Guest, Skip, Tap, engines, fetch, inside, temp_initramfs
@@ -84,13 +84,37 @@ def native():
         return p.stdout.splitlines()
 
 
-def check_clocks(g):
+class HostDelays:
+    """How late the host runs a thread that was to wake up, at worst, while this is open: ms."""
+
+    def __enter__(self):
+        self.worst, self.stop = 0, False
+        self.thread = threading.Thread(target=self.measure)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stop = True
+        self.thread.join()
+
+    def measure(self):
+        while not self.stop:
+            due = time.monotonic() + 0.001
+            time.sleep(0.001)
+            self.worst = max(self.worst, (time.monotonic() - due) * 1000)
+
+
+def check_clocks(g, host):
     m = g.expect(r'CLOCKS jump (\S+) ms, late (\S+) ms, backwards (\d+), (\d+) wake-ups', 60)
     print('#', m.group(0), flush=True)
     if m.group(3) != '0':
         g.fail('the clock ran backwards')
-    if float(m.group(1)) > JUMP_MAX * SCALE or float(m.group(2)) > JUMP_MAX * SCALE:
-        g.fail('the clock jumped, or its interrupt was late, by more than %d ms' % (JUMP_MAX * SCALE))
+    if float(m.group(1)) > JUMP_MAX * SCALE:
+        g.fail('the clock jumped by more than %d ms' % (JUMP_MAX * SCALE))
+    # A timer's interrupt takes three threads of the host: the main loop, the processor that is to have it, one that is in the way.
+    print('# the host was up to %.1f ms late' % host.worst, flush=True)
+    if float(m.group(2)) > JUMP_MAX * SCALE + 3 * host.worst:
+        g.fail('an interrupt of the timer was late by more than %d ms and what the host was late' % (JUMP_MAX * SCALE))
 
 
 def check_naps(g):
@@ -126,9 +150,9 @@ def shift(cpus, ms, rounds, at_least, *more):
             Guest(*more, '-nographic', '-m', '512', '-smp', str(cpus), '-d', 'stats', '-no-reboot', '-kernel', kernel(), '-initrd', initrd.name,
                   '-append', 'console=ttyS0 panic=-1 quiet') as g:
         g.expect('FIRST LINE', 120)
-        start = time.monotonic()
-        g.send('%d\n' % rounds)
-        check_clocks(g)
+        with HostDelays() as host:
+            g.send('%d\n' % rounds)
+            check_clocks(g, host)
         echoes(g)
         g.expect('LAST LINE', 30)
         g.wait(30)

@@ -72,7 +72,7 @@ class Bed(Process):
         self.initrd.flush()
         super().__init__(qemu, '-accel', 'tcg,thread=multi', '-cpu', 'max,+svm', '-smp', str(cpus), '-m', str(memory), '-display', 'none',
                          '-nodefaults', '-serial', 'stdio', '-no-reboot', '-kernel', kernel, '-initrd', self.initrd.name, '-append',
-                         'console=ttyS0 panic=-1 quiet tsc=reliable')
+                         'console=ttyS0 panic=-1 quiet tsc=reliable no_timer_check')
         try:
             self.expect('BED READY', 120)
             if 'BED FAILED' in self.text:
