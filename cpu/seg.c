@@ -66,10 +66,14 @@ void desc_set_busy(struct cpu *cpu, struct desc *d, bool busy)
 
 static void update_flat(struct segment *s)
 {
-    bool whole = s->base == 0 && s->limit == UINT32_MAX && s->attr & SEG_P && s->attr & SEG_S;
-    bool down = (s->attr & (SEG_X | SEG_E)) == SEG_E;
-    s->flat_read = whole && !down && (!(s->attr & SEG_X) || s->attr & SEG_R);
-    s->flat_write = whole && !down && (s->attr & (SEG_X | SEG_W)) == SEG_W;
+    bool whole = s->base == 0 && s->limit == UINT32_MAX;
+    bool up = s->attr & SEG_P && s->attr & SEG_S && (s->attr & (SEG_X | SEG_E)) != SEG_E;
+    bool read = up && (!(s->attr & SEG_X) || s->attr & SEG_R);
+    bool write = up && (s->attr & (SEG_X | SEG_W)) == SEG_W;
+    s->flat_read = whole && read;
+    s->flat_write = whole && write;
+    s->end_read = read ? (uint64_t)s->limit + 1 : 0;
+    s->end_write = write ? (uint64_t)s->limit + 1 : 0;
 }
 
 void cpu_set_seg(struct cpu *cpu, enum seg s, uint16_t selector, uint64_t base, uint32_t limit, uint32_t attr)

@@ -70,6 +70,11 @@ struct segment {
     uint16_t selector;
     bool flat_read;  /* base 0, limit 4 GiB - 1, present, readable: no check needed for a read */
     bool flat_write; /* the same, and writable */
+    /*
+     * Derived, for generated code outside 64-bit mode: from 0 up to here all may be read, or written, without another look; 0 where
+     * that depends (expand-down segments) or is not so in protected mode.
+     */
+    uint64_t end_read, end_write;
 };
 
 /* RFLAGS */
@@ -240,7 +245,7 @@ enum tlb_view { TLB_USER, TLB_SUPER, TLB_SUPER_AC /* supervisor with RFLAGS.AC u
 
 /*
  * Where translated code for an RIP begins (tcg/jumps.c). The entries of one context lie in a region of their own: large ones for
- * CPL 0, small ones for all others.
+ * flat code of CPL 0, small ones for all others.
  */
 struct jump_entry {
     uint64_t pc;
@@ -256,6 +261,7 @@ struct jump_entry {
 
 struct jump_region {
     uint64_t context;   /* whose entries it holds; 0: nobody's */
+    uint64_t segment;   /* likewise: base (upper half) and limit of a code segment that is not flat, else 0 */
     uint64_t last_used;
 };
 
@@ -298,6 +304,7 @@ struct cpu {
     bool reached;                 /* what gen_x87_reach() found */
     uint8_t loaded;               /* LOADED_*: what of the state is in the host's registers only */
     uint64_t jump_context;        /* what code that may run now must have been translated for; see jit_update_context() */
+    uint64_t jump_segment;        /* likewise: struct jump_region.segment */
     uint32_t jump_base;           /* where its region begins in `jumps`, in bytes */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */
     uint64_t jump_slot;           /* entry in `jumps`, in bytes, of an indirect call on its way */

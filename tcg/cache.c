@@ -472,7 +472,7 @@ static bool within_segment(const struct cpu *cpu, const struct unit *u, unsigned
 {
     if (cpu->mode_key & MODE_FLAT)
         return true;
-    return cpu->rip >= at - u->first && cpu->rip + (u->last - at) <= cpu->seg[SEG_CS].limit;
+    return cpu->rip >= at - u->first && cpu->rip + (u->last - at) <= MIN(cpu->seg[SEG_CS].limit, cpu_ip_mask(cpu));
 }
 
 /* Where the instruction at CS:RIP is entered, or NULL. */
@@ -503,7 +503,7 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     if (G_LIKELY(code))
         return code;
     code = find_code(j, cpu, jit_key(cpu), may_translate);
-    if (code && cpu->mode_key & MODE_FLAT)
+    if (code)
         jit_jumps_set(cpu, code);
     return code;
 }

@@ -44,8 +44,6 @@ uint32_t jit_key(const struct cpu *cpu)
         return key;
     if (is_flat(cpu, SEG_DS) && is_flat(cpu, SEG_ES) && is_flat(cpu, SEG_SS))
         key |= KEY_FLAT_DATA;
-    if (!(cpu->seg[SEG_CS].base & ~PAGE_MASK))
-        key |= KEY_ALIGNED;
     return key;
 }
 
@@ -66,12 +64,10 @@ static bool has_to_look(const struct cpu *cpu)
  */
 static bool must_leave(struct cpu *cpu, const struct insn *i)
 {
-    if (cpu->stop_at || jit_context(cpu) != cpu->jump_context)
+    if (cpu->stop_at || jit_context_changed(cpu))
         return true;
     if (insn_row(i)->end == END_INDIRECT)
         return true; /* INTO, BOUND and others that did not go elsewhere: nothing was emitted behind them */
-    if (insn_row(i)->end == END_STATE && __atomic_load_n(&cpu->poll, __ATOMIC_ACQUIRE))
-        return true; /* what serialises sees code that another processor has changed: this unit may be dead */
     uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
     if (G_LIKELY(!events))
         return false;

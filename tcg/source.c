@@ -24,7 +24,7 @@ static bool is_direct(const struct source *s, const struct insn *i)
     if (insn_row(i)->end != END_JUMP)
         return false;
     unsigned size = s->cpu->code_size;
-    return size == 3 || (i->osize == size && (size == 2 || s->key & KEY_ALIGNED));
+    return size == 3 || i->osize == size;
 }
 
 static bool is_call(const struct insn *i)

@@ -14,7 +14,6 @@
  */
 #define KEY_FLAT_DATA (1u << 16)  /* ES, SS and DS are flat and writable (outside 64-bit mode) */
 #define KEY_XM (1u << 17)         /* some SIMD floating-point exception is unmasked: handlers do the arithmetic */
-#define KEY_ALIGNED (1u << 18)    /* CS base is page aligned */
 #define KEY_MF (1u << 19)         /* some x87 exception is unmasked: handlers do all of x87 and MMX */
 #define KEY_SMAP (1u << 20)       /* CR4.SMAP: RFLAGS.AC chooses a view of memory */
 #define KEY_INSNS_SHIFT 24        /* above: translate so many instructions in a row, nothing behind them; 0: all (lockstep) */
@@ -149,8 +148,8 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i);
 
 /* --- Jump cache (jumps.c) --------------------------------------------------------------------------------------------------- */
 
-/* All that decides which code may run. */
-uint64_t jit_context(const struct cpu *cpu);
+/* Is what decides which code may run other than it was at the last jit_update_context()? */
+bool jit_context_changed(const struct cpu *cpu);
 /* What is there for cpu->rip, or NULL. cpu->jump_context is up to date here and below. */
 const void *jit_peek(struct cpu *cpu);
 void jit_jumps_set(struct cpu *cpu, const void *code);

@@ -38,9 +38,7 @@ static bool has_memory(const struct source *s, const struct insn *i)
 {
     if (i->disp != (int32_t)i->disp && (i->base != R_ZERO || i->index != R_ZERO))
         return false;
-    if (s->cpu->code_size == 3)
-        return true;
-    return s->key & KEY_FLAT_DATA && (i->seg == SEG_DS || i->seg == SEG_ES || i->seg == SEG_SS);
+    return true;
 }
 
 /* May the code of the next instruction begin with a poll? */
@@ -67,29 +65,26 @@ static bool has_stack(const struct source *s, const struct insn *i)
     const struct op *op = insn_row(i)->op;
     if (s->cpu->code_size == 3)
         return i->osize == 3;
-    return s->cpu->code_size == 2 && s->cpu->stack_size == 2 && s->key & KEY_FLAT_DATA && i->osize == 2 &&
-           !(op == &op_push && i->flags & INSN_MEM) && op != &op_call_near;
+    return !(op == &op_pop && i->rm == R_RSP && i->osize != s->cpu->stack_size);
 }
 
-/* Without a flat code segment only what stays in the page can do without looking at its limit. */
 static bool has_jump(const struct source *s, const struct insn *i)
 {
     int64_t target = (int64_t)i->end + i->disp;
     if (s->cpu->code_size == 3) /* out of canonical space it faults, judged by where the page is seen now */
         return cpu_is_canonical(s->cpu, (s->cpu->rip & PAGE_MASK) + (uint64_t)target);
-    if (i->osize != s->cpu->code_size)
-        return false;
-    return s->key & MODE_FLAT ||
-           (target >= 0 && target < (int64_t)PAGE_SIZE && (i->osize > 1 || s->key & KEY_ALIGNED));
+    return i->osize == s->cpu->code_size;
 }
 
 /*
  * Where operands in memory go to handlers, all of x87 and MMX does: to move the registers back and forth costs more than a dozen
  * handlers.
  */
-static bool has_x87(const struct source *s)
+static bool has_x87(const struct source *s, const struct insn *i)
 {
-    return !(s->key & KEY_MF) && (s->cpu->code_size == 3 || s->key & KEY_FLAT_DATA);
+    if (s->key & KEY_MF)
+        return false;
+    return s->cpu->code_size == 3 || (i->flags & INSN_MEM ? gen_segment_is_flat(s, i->seg) : s->key & KEY_FLAT_DATA);
 }
 
 static bool sees_x87(const struct insn *i)
@@ -125,15 +120,17 @@ bool backend_has(const struct source *s, const struct insn *i)
         return false;
     if (t->needs & GEN_CPL0 && !(s->key & MODE_CPL0 && s->key & MODE_PROT))
         return false;
+    if (t->needs & GEN_CPL0_ANY && !(s->key & MODE_CPL0))
+        return false;
     if (t->needs & GEN_64 && i->osize < 2)
         return false;
     if (t->needs & GEN_STACK && !has_stack(s, i))
         return false;
-    if (t->needs & GEN_NEAR && !(s->key & MODE_FLAT && i->osize == s->cpu->code_size))
+    if (t->needs & GEN_NEAR && i->osize != s->cpu->code_size)
         return false;
     if (row->end == END_JUMP && !has_jump(s, i))
         return false;
-    if (t->needs & GEN_X87 && !has_x87(s))
+    if (t->needs & GEN_X87 && !has_x87(s, i))
         return false;
     if (t->needs & GEN_STRING && !gen_string_fits(s, i))
         return false;
@@ -350,7 +347,7 @@ struct backend *backend_new(struct code_area *area)
     gen_templates_string(b->templates);
     gen_templates_x87(b->templates);
     for (unsigned k = 0; k < insn_row_count; k++)
-        if (!host_has(insn_rows[k].feature) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx) ||
+        if (!(b->templates[k].needs & GEN_ANY_HOST || host_has(insn_rows[k].feature)) || (insn_rows[k].map >= MAP_VEX_0F && !b->has_avx) ||
             (b->templates[k].needs & GEN_X87 && !b->has_xsave))
             b->templates[k].fn = NULL;
     struct emit e = { area->at, area->skew };

@@ -287,12 +287,32 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
     return gen_mem_at_r9(g, i, bytes, write, align);
 }
 
+static struct hmem segment_field(unsigned seg, size_t offset)
+{
+    return gen_state(offsetof(struct cpu, seg) + seg * sizeof(struct segment) + offset);
+}
+
+/* R9: from an offset in the segment to a linear address, with all checks. RAX is used. */
+static void add_base(struct gen *g, unsigned seg, unsigned bytes, bool write)
+{
+    struct emit *e = &g->e;
+    struct hmem base = segment_field(seg, offsetof(struct segment, base));
+    if (g->s->cpu->code_size == 3) {
+        if (seg == SEG_FS || seg == SEG_GS)
+            emit_op_mem(e, 0x03, 3, H_R9, base);
+    } else if (!gen_segment_is_flat(g->s, seg)) {
+        size_t end = write ? offsetof(struct segment, end_write) : offsetof(struct segment, end_read);
+        emit_lea(e, 3, H_RAX, hmem_base(H_R9, (int32_t)bytes));
+        emit_op_mem(e, 0x3b, 3, H_RAX, segment_field(seg, end));
+        gen_slow_if(g, CC_NBE);
+        emit_op_mem(e, 0x03, 2, H_R9, base);
+    }
+}
+
 struct hmem gen_mem_at_r9(struct gen *g, const struct insn *i, unsigned bytes, bool write, unsigned align)
 {
     struct emit *e = &g->e;
-    if (g->s->cpu->code_size == 3 && (i->seg == SEG_FS || i->seg == SEG_GS))
-        emit_op_mem(e, 0x03, 3, H_R9, gen_state(offsetof(struct cpu, seg) + i->seg * sizeof(struct segment) +
-                                                offsetof(struct segment, base)));
+    add_base(g, i->seg, bytes, write);
     if (align) {
         struct enc test = { .opcode = 0xf6, .imm_size = 1, .imm = align - 1, .byte_rm = true };
         emit_reg(e, &test, 0, H_R9);

@@ -59,9 +59,9 @@ struct backend {
     const uint8_t *leave_flags;          /* RAX: RIP; flags in place */
     const uint8_t *retired;              /* RAX: RIP; flags in cpu->arith: leaves, this entry of the jump cache being stale */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
-    const uint8_t *jump[2];              /* [1]: at CPL 0. RAX: RIP; flags in cpu->arith: goes there, or leaves */
+    const uint8_t *jump[2];              /* [1]: gen_system(). RAX: RIP; flags in cpu->arith: goes there, or leaves */
     const uint8_t *find_stack;           /* gen_find_stack() */
-    const uint8_t *lookup[2];            /* [1]: at CPL 0. RAX: RIP, kept; RCX: its code, or 0 */
+    const uint8_t *lookup[2];            /* [1]: gen_system(). RAX: RIP, kept; RCX: its code, or 0 */
     const uint8_t *end;                  /* of all this */
     const uint8_t *syscall, *sysret, *iret[2 /* precise */]; /* between 64-bit code of CPL 3 and 0 (gen_privilege.c); come back to be refused */
     const uint8_t *rep[REP_KINDS][4][2]; /* by size of the elements, and 32 or 64-bit registers (gen_string.c) */
@@ -140,8 +140,8 @@ struct gen {
 };
 
 /* Guest's properties that a template asks for; checked once for each instruction. */
-#define GEN_STACK 1u   /* stack of the width of RSP or ESP, flat */
-#define GEN_NEAR 2u    /* flat code, near transfers of full width */
+#define GEN_STACK 1u   /* a stack operation of a usual width */
+#define GEN_NEAR 2u    /* near transfers of full width */
 #define GEN_REG 4u     /* register operand only */
 #define GEN_VECTOR 8u  /* vector registers */
 #define GEN_MEM 16u    /* memory operand only */
@@ -149,6 +149,8 @@ struct gen {
 #define GEN_NO_HIGH_DST 64u /* the destination must not be AH..BH */
 #define GEN_HIGH_BY_ROTATION 2048u /* but it may where gen_dst_any() can reach them */
 #define GEN_CPL0 256u  /* protected mode at CPL 0 */
+#define GEN_CPL0_ANY 16384u /* CPL 0, real mode included */
+#define GEN_ANY_HOST 32768u /* the host's processor need not have it */
 #define GEN_SMAP 512u  /* CR4.SMAP */
 #define GEN_CODE64 1024u /* 64-bit mode */
 #define GEN_STRING 8192u /* gen_string_fits() */
@@ -268,6 +270,12 @@ static inline struct hmem gen_rm_mem(struct gen *g, const struct insn *i, bool w
  */
 struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write);
 
+/* Outside 64-bit mode: does an access by this segment need a look at its base and limit? */
+static inline bool gen_segment_is_flat(const struct source *s, unsigned seg)
+{
+    return s->key & KEY_FLAT_DATA && (seg == SEG_DS || seg == SEG_ES || seg == SEG_SS);
+}
+
 /* --- Stack (gen_stack.c) ------------------------------------------------------------------------------------------------- */
 
 /* As gen_mem(), at RSP + disp; in a run flags stay where they are, but for its first access. */
@@ -308,9 +316,10 @@ void gen_call_handler(struct gen *g);
 void gen_cold_code(struct gen *g);
 /* Looks for RAX in the jump cache: RCX is the entry's offset. Returns the jump for no match. */
 struct fixup gen_probe(struct emit *e, bool system);
+/* Which kind of region of the jump cache: that of flat code at CPL 0. */
 static inline bool gen_system(const struct gen *g)
 {
-    return g->s->key & MODE_CPL0;
+    return g->s->key & MODE_CPL0 && g->s->key & MODE_FLAT;
 }
 /* A field of the entry that RCX leads to. */
 struct hmem gen_jump_field(size_t offset);

@@ -45,6 +45,15 @@ static void emit_indirect(struct emit *e, unsigned digit, struct hmem m)
 void gen_rip(struct gen *g, int32_t off)
 {
     emit_lea(&g->e, g->s->cpu->code_size == 3 ? 3 : 2, H_RAX, hmem_base(H_RIP, off));
+    if (g->s->cpu->code_size == 1)
+        emit_extend_reg(&g->e, false, 1, 2, H_RAX, H_RAX);
+}
+
+/* Without a flat code segment: compares RAX with its limit; above it is #GP. */
+static void compare_with_limit(struct gen *g)
+{
+    emit_op_mem(&g->e, 0x3b, 2, H_RAX,
+                gen_state(offsetof(struct cpu, seg) + SEG_CS * sizeof(struct segment) + offsetof(struct segment, limit)));
 }
 
 /* A link to a place in the page, by a jump whose displacement has just been emitted. */
@@ -100,7 +109,7 @@ void gen_goto(struct gen *g, int32_t off)
     } else {
         gen_flags_save(g);
         gen_rip(g, off);
-        emit_jmp_to(&g->e, g->s->key & MODE_FLAT ? g->b->jump[gen_system(g)] : g->b->leave);
+        emit_jmp_to(&g->e, g->b->jump[gen_system(g)]);
     }
 }
 
@@ -119,6 +128,8 @@ static void goto_if(struct gen *g, enum emit_cond cc, int32_t off)
         add_link(g, emit_jcc(&g->e, cc), off, false);
     } else {
         struct cold *c = gen_cold(g, COLD_FAR);
+        if (!(g->s->key & MODE_FLAT))
+            c->insn = &g->u->insns[g->g - g->s->insns];
         c->off = off;
         c->from[c->from_count++] = emit_jcc(&g->e, cc);
     }
@@ -184,8 +195,20 @@ static void gen_jcc(struct gen *g, const struct insn *i, unsigned cc)
     goto_if(g, cc, branch_target(i));
 }
 
+/* A target that the code segment may not have: to the handler. Flags are lost. */
+static void check_target(struct gen *g, int32_t off)
+{
+    if (g->s->key & MODE_FLAT || inside(g, off) >= 0)
+        return;
+    gen_flags_clobber(g);
+    gen_rip(g, off);
+    compare_with_limit(g);
+    gen_slow_if(g, CC_NBE);
+}
+
 static void gen_jmp_rel(struct gen *g, const struct insn *i, unsigned arg)
 {
+    check_target(g, branch_target(i));
     gen_goto(g, branch_target(i));
 }
 
@@ -209,6 +232,7 @@ static void goto_around(struct gen *g, int32_t off)
 
 static void gen_jrcxz(struct gen *g, const struct insn *i, unsigned arg)
 {
+    check_target(g, branch_target(i));
     gen_flags_load(g);
     counter_to_rcx(g, i);
     struct fixup taken = emit_jcc8(&g->e, 0xe3);
@@ -220,6 +244,7 @@ static void gen_jrcxz(struct gen *g, const struct insn *i, unsigned arg)
 
 static void gen_loop(struct gen *g, const struct insn *i, unsigned arg)
 {
+    check_target(g, branch_target(i));
     gen_flags_load(g);
     emit_lea(&g->e, i->asize, GUEST_RCX, hmem_base(GUEST_RCX, -1));
     counter_to_rcx(g, i);
@@ -228,18 +253,47 @@ static void gen_loop(struct gen *g, const struct insn *i, unsigned arg)
     emit_bind8(&g->e, out);
 }
 
+/* From memory: without what lay in the upper bits. */
+static void load_rip(struct gen *g, unsigned size, struct hmem m)
+{
+    if (size == 1)
+        emit_extend_mem(&g->e, false, 1, 2, H_RAX, m);
+    else
+        emit_load(&g->e, size, H_RAX, m);
+}
+
+/* The target of an indirect jump into RAX. */
+static void load_target(struct gen *g, const struct insn *i)
+{
+    if (i->flags & INSN_MEM)
+        load_rip(g, i->osize, gen_rm_mem(g, i, false));
+    else if (i->osize == 1)
+        emit_extend_reg(&g->e, false, 1, 2, H_RAX, gen_src(g, i->rm, 1, H_RAX));
+    else
+        emit_op_reg(&g->e, 0x8b, i->osize, H_RAX, gen_src(g, i->rm, i->osize, H_RAX));
+}
+
 static void gen_jmp_near(struct gen *g, const struct insn *i, unsigned arg)
 {
     gen_flags_clobber(g); /* by way of RAX */
-    if (i->flags & INSN_MEM)
-        emit_load(&g->e, i->osize, H_RAX, gen_rm_mem(g, i, false));
-    else
-        emit_op_reg(&g->e, 0x8b, i->osize, H_RAX, gen_src(g, i->rm, i->osize, H_RAX));
+    load_target(g, i);
     probe_or_handler(g);
     emit_indirect(&g->e, 4, gen_jump_field(offsetof(struct jump_entry, code)));
 }
 
 /* --- Calls ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* A return address that the code segment does not have must not get onto the shadow stack. RCX is kept, RAX if it is flat. */
+static void check_return(struct gen *g, const struct insn *i)
+{
+    if (g->s->key & MODE_FLAT)
+        return;
+    emit_mov(&g->e, H_R9, H_RAX);
+    gen_rip(g, i->end);
+    compare_with_limit(g);
+    gen_slow_if(g, CC_NBE);
+    emit_mov(&g->e, H_RAX, H_R9);
+}
 
 /* The guest's return address onto both stacks; a shadow stack that is full begins anew. */
 static void push_return(struct gen *g, const struct insn *i)
@@ -284,6 +338,13 @@ static void gen_call_rel(struct gen *g, const struct insn *i, unsigned arg)
 {
     struct emit *e = &g->e;
     int32_t target = branch_target(i);
+    if (!(g->s->key & MODE_FLAT)) {
+        gen_flags_clobber(g);
+        gen_rip(g, target);
+        compare_with_limit(g);
+        gen_slow_if(g, CC_NBE);
+        check_return(g, i);
+    }
     push_return(g, i);
     if (may_link(g, target)) {
         emit_align_jump(e, 1);
@@ -300,10 +361,8 @@ static void gen_call_near(struct gen *g, const struct insn *i, unsigned arg)
     struct emit *e = &g->e;
     gen_flags_clobber(g); /* by way of RAX */
     gen_run_check(g);
-    if (i->flags & INSN_MEM)
-        emit_load(e, 3, H_RAX, gen_rm_mem(g, i, false));
-    else
-        emit_mov(e, H_RAX, gen_src(g, i->rm, 3, H_RAX));
+    load_target(g, i);
+    check_return(g, i);
     probe_or_handler(g);
     gen_run_owns_r9(g);
     bool keeps_rcx = gen_in_run(g) && g->run.in_r9;
@@ -322,7 +381,7 @@ static void gen_ret(struct gen *g, const struct insn *i, unsigned arg)
     struct emit *e = &g->e;
     int32_t bytes = (1 << i->osize) + (arg ? (uint16_t)i->imm : 0);
     gen_flags_clobber(g);
-    emit_load(e, i->osize, H_RAX, gen_stack(g, 0, 1u << i->osize, false));
+    load_rip(g, i->osize, gen_stack(g, 0, 1u << i->osize, false));
     emit_op_mem(e, 0x3b, 3, H_RAX, hmem_base(H_RSP, 8));
     struct cold *c = gen_cold(g, COLD_RETURN);
     c->from[c->from_count++] = emit_jcc(e, CC_NZ);
@@ -426,7 +485,12 @@ static void emit_cold(struct gen *g, struct cold *c)
         g->flags_saved = false;
         gen_flags_save(g);
         gen_rip(g, c->off);
-        emit_jmp_to(e, g->s->key & MODE_FLAT ? g->b->jump[gen_system(g)] : g->b->leave);
+        if (c->insn) {
+            compare_with_limit(g);
+            emit_bind_to(e, emit_jcc(e, CC_BE), g->b->jump[gen_system(g)]);
+            cold_handler(g, c); /* raises */
+        }
+        emit_jmp_to(e, g->b->jump[gen_system(g)]);
         return;
     case COLD_RETURN:
         cold_return(g, c);

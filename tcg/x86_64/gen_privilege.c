@@ -133,6 +133,11 @@ static void set_segment(struct emit *e, enum seg s, uint32_t attr, unsigned sele
     emit_store(e, 3, H_R9, field(s, offsetof(struct segment, limit)));
     emit_alu_imm(e, ALU_OR, 2, selector, (int32_t)(FLAT_READ | (code ? 0 : FLAT_WRITE)));
     emit_store(e, 2, selector, field(s, offsetof(struct segment, selector)));
+    emit_mov_imm(e, H_R9, UINT64_C(1) << 32);
+    emit_store(e, 3, H_R9, field(s, offsetof(struct segment, end_read)));
+    if (code)
+        emit_mov_imm(e, H_R9, 0);
+    emit_store(e, 3, H_R9, field(s, offsetof(struct segment, end_write)));
 }
 
 /* CS and SS that follow from STAR: RAX is the selector that the pair begins with, as it stands there. RCX, R9 are used. */
@@ -337,6 +342,9 @@ static void drop_privileged(struct emit *e)
         struct fixup conforming = emit_jcc8(e, 0x70 | CC_Z);
         emit_store_imm32(e, field(data[k], offsetof(struct segment, attr)), 0);
         emit_store_imm32(e, field(data[k], offsetof(struct segment, selector)), 0);
+        emit_op_reg(e, 0x31, 2, H_RAX, H_RAX);
+        emit_store(e, 3, H_RAX, field(data[k], offsetof(struct segment, end_read)));
+        emit_store(e, 3, H_RAX, field(data[k], offsetof(struct segment, end_write)));
         emit_bind8(e, conforming);
         emit_bind8(e, users);
         emit_bind8(e, null);

@@ -28,7 +28,7 @@ struct stack_use {
 static bool is_stack_operand(const struct source *s, const struct insn *i)
 {
     return i->flags & INSN_MEM && i->base == R_RSP && i->index == R_ZERO && i->asize == s->cpu->stack_size &&
-           i->seg != SEG_FS && i->seg != SEG_GS && i->disp == (int16_t)i->disp;
+           i->seg != SEG_FS && i->seg != SEG_GS && i->seg != SEG_CS && i->disp == (int16_t)i->disp;
 }
 
 /* As many as 8 bytes, which is what all templates of integer instructions access at most. */
@@ -138,6 +138,9 @@ void gen_run_plan(struct gen *g, unsigned first)
     if (gen_in_run(g))
         return;
     *run = (struct run){ .first = first };
+    if (!(g->s->key & MODE_FLAT) || g->s->cpu->stack_size == 1 ||
+        (g->s->cpu->code_size != 3 && !gen_segment_is_flat(g->s, SEG_SS)))
+        return;
     for (unsigned k = first;; k++) {
         struct stack_use with = u;
         use_stack(g, &g->s->insns[k], &with);
@@ -285,9 +288,15 @@ struct hmem gen_stack(struct gen *g, int32_t disp, unsigned bytes, bool write)
 static void gen_push(struct gen *g, const struct insn *i, unsigned arg)
 {
     int32_t bytes = 1 << i->osize;
-    if (i->flags & INSN_MEM) {
+    if (i->flags & INSN_MEM && g->s->cpu->stack_size == 3) {
         emit_load(&g->e, i->osize, H_R9, gen_rm_mem(g, i, false));
         emit_store(&g->e, i->osize, H_R9, gen_stack(g, -bytes, (unsigned)bytes, true));
+    } else if (i->flags & INSN_MEM) { /* R9 is needed for the address */
+        emit_load(&g->e, i->osize, H_RAX, gen_rm_mem(g, i, false));
+        emit_store(&g->e, 3, H_RAX, STATE(string_element));
+        struct hmem m = gen_stack(g, -bytes, (unsigned)bytes, true);
+        emit_load(&g->e, 3, H_RAX, STATE(string_element));
+        emit_store(&g->e, i->osize, H_RAX, m);
     } else {
         struct hmem m = gen_stack(g, -bytes, (unsigned)bytes, true);
         emit_store(&g->e, i->osize, gen_src(g, i->rm, i->osize, H_RAX), m);
@@ -298,7 +307,8 @@ static void gen_push(struct gen *g, const struct insn *i, unsigned arg)
 static void gen_push_imm(struct gen *g, const struct insn *i, unsigned arg)
 {
     int32_t bytes = 1 << i->osize;
-    struct enc c = { .opcode = 0xc7, .w = i->osize == 3, .imm = (int64_t)i->imm, .imm_size = 4 };
+    struct enc c = { .opcode = 0xc7, .prefix = i->osize == 1 ? 0x66 : 0, .w = i->osize == 3, .imm = (int64_t)i->imm,
+                     .imm_size = i->osize == 1 ? 2 : 4 };
     emit_mem(&g->e, &c, 0, gen_stack(g, -bytes, (unsigned)bytes, true));
     gen_move_sp(g, -bytes);
 }

@@ -199,7 +199,7 @@ bool gen_string_fits(const struct source *s, const struct insn *i)
 {
     if (!is_repeated(i))
         return true;
-    return insn_row(i)->op != &op_lods && i->asize == (s->cpu->code_size == 3 ? 3 : 2) && i->seg != SEG_FS && i->seg != SEG_GS;
+    return (s->cpu->code_size == 3 || s->key & KEY_FLAT_DATA) && insn_row(i)->op != &op_lods && i->asize == (s->cpu->code_size == 3 ? 3 : 2) && i->seg != SEG_FS && i->seg != SEG_GS;
 }
 
 static void gen_repeated(struct gen *g, const struct insn *i, enum string_op op)

@@ -219,8 +219,8 @@ static void gen_pause(struct gen *g, const struct insn *i, unsigned arg)
 /* --- The table ------------------------------------------------------------------------------------------------------------- */
 
 static const struct gen_entry table[] = {
-    { &op_cli, gen_cli, 0, GEN_CPL0 },
-    { &op_sti, gen_sti, 0, GEN_CPL0 },
+    { &op_cli, gen_cli, 0, GEN_CPL0_ANY },
+    { &op_sti, gen_sti, 0, GEN_CPL0_ANY },
     { &op_swapgs, gen_swapgs, 0, GEN_CPL0 },
     { &op_clac, gen_ac, 0, GEN_CPL0 | GEN_SMAP },
     { &op_stac, gen_ac, 1, GEN_CPL0 | GEN_SMAP },
@@ -228,14 +228,14 @@ static const struct gen_entry table[] = {
     { &op_pushf, gen_pushf, 0, GEN_CODE64 | GEN_STACK },
     { &op_popf, gen_popf, 0, GEN_CODE64 | GEN_STACK },
     { &op_mov_from_cr, gen_mov_from_cr, 0, GEN_CPL0 },
-    { &op_rdfsbase, gen_read_base, SEG_FS, GEN_CODE64 },
-    { &op_rdgsbase, gen_read_base, SEG_GS, GEN_CODE64 },
-    { &op_wrfsbase, gen_write_base, SEG_FS, GEN_CODE64 },
-    { &op_wrgsbase, gen_write_base, SEG_GS, GEN_CODE64 },
-    { &op_rdpkru, gen_rdpkru, 0, 0 },
-    { &op_rdpid, gen_rdpid, 0, 0 },
+    { &op_rdfsbase, gen_read_base, SEG_FS, GEN_CODE64 | GEN_ANY_HOST },
+    { &op_rdgsbase, gen_read_base, SEG_GS, GEN_CODE64 | GEN_ANY_HOST },
+    { &op_wrfsbase, gen_write_base, SEG_FS, GEN_CODE64 | GEN_ANY_HOST },
+    { &op_wrgsbase, gen_write_base, SEG_GS, GEN_CODE64 | GEN_ANY_HOST },
+    { &op_rdpkru, gen_rdpkru, 0, GEN_ANY_HOST },
+    { &op_rdpid, gen_rdpid, 0, GEN_ANY_HOST },
     { &op_rdtsc, gen_rdtsc, 0, 0 },
-    { &op_rdtscp, gen_rdtsc, 1, 0 },
+    { &op_rdtscp, gen_rdtsc, 1, GEN_ANY_HOST },
     { &op_pause, gen_pause, 0, 0 },
 };
 

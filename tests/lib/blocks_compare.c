@@ -213,8 +213,10 @@ static uint32_t excuse_flags(const struct blocks_pair *p, const struct blocks_ca
 
     if (!framed)
         return undefined_at(c, p->reference->cpu->rip - 1);
-    if (!find_frame(p->subject, &b) || a.rip != b.rip || a.flags_at != b.flags_at || a.flags_at >= BLOCKS_RAM_BYTES - 2)
+    if (!find_frame(p->subject, &b) || a.rip != b.rip || a.flags_at != b.flags_at)
         return 0;
+    if (a.flags_at >= BLOCKS_RAM_BYTES - 2) /* the frame went nowhere, but the flags are still in the register */
+        return p->precise ? 0 : FLAGS_ARITH;
     uint32_t open = p->precise ? undefined_at(c, a.rip) : FLAGS_ARITH;
     excuse_at(p, a.flags_at, open);
     if (a.vector == EXC_DF && cpu_in_64(p->reference->cpu)) /* what had been pushed of the first frame */
