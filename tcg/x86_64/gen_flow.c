@@ -431,7 +431,7 @@ static void cold_landing(struct gen *g, const struct cold *c)
     emit_align(e, 8);
     g->entries[g->u->entry_count++] = (struct unit_entry){ .unit = g->u, .host = g->s->page + c->off, .code = emit_here(e),
                                                            .patch = e->at };
-    emit_alu_imm_mem(e, ALU_CMP, 2, STATE(poll), 0, false);
+    emit_alu_imm_mem(e, ALU_CMP, 3, STATE(poll), 0, false);
     emit_bind_to(e, emit_jcc(e, CC_NZ), g->b->leave);
 }
 
