@@ -253,7 +253,7 @@ struct jump_entry {
 };
 #define JUMP_HASH 0x9e3779b1u /* index in the region: upper bits of the 32-bit product with pc */
 #define JUMP_SYSTEM_BITS 13
-#define JUMP_USER_BITS 11
+#define JUMP_USER_BITS 12
 #define JUMP_SYSTEM_REGIONS 2
 #define JUMP_USER_REGIONS 8
 #define JUMP_REGIONS (JUMP_SYSTEM_REGIONS + JUMP_USER_REGIONS)
