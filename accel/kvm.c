@@ -465,12 +465,7 @@ static bool run_some(struct kvm_vcpu *v, enum cpu_exit *why)
         cpu_event_clear(cpu, CPU_EVENT_KICK);
         return false;
     }
-    if (events & CPU_EVENT_MEMMAP)
-        cpu_renew_view(cpu);
-    if (events & CPU_EVENT_TLB_FLUSH) {
-        cpu_event_clear(cpu, CPU_EVENT_TLB_FLUSH);
-        cpu_tlb_flush(cpu);
-    }
+    cpu_take_memory_events(cpu, events);
     if (kvm_needs_software(v, events))
         return kvm_run_software(v, why);
     if (cpu->activity == CPU_HALTED && !wakes_up(v, events)) {

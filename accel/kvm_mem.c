@@ -1,8 +1,8 @@
 /*
  * Memory slots: RAM and ROM of the flat view become the guest's memory, everything else makes KVM exit.
  *
- * ROM and RAM that is read only for now get read-only slots: stores to them exit and go the way of all device accesses
- * (hw/core/access.c). A range that is not made of whole pages gets no slot; the guest reads it through exits, and code
+ * ROM gets read-only slots, and so does RAM where the chipset has closed it to stores (the i440FX's PAM registers): a store
+ * exits and goes the way of all device accesses (hw/core/access.c); a change of these registers replaces the slot. A range that is not made of whole pages gets no slot; the guest reads it through exits, and code
  * in it is interpreted. While a slot is being replaced other vCPUs may exit at an access to it: they then find the new
  * map.
  *

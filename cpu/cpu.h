@@ -111,6 +111,8 @@ enum cpu_exit cpu_interp_run_anew(struct cpu *cpu, uint64_t max_insns);
  * Handles what cpu->events ask for between two instructions; shared by all software engines. False: leave the engine.
  */
 bool cpu_handle_events(struct cpu *cpu);
+/* Of `events` those that change what memory looks like: the part of cpu_handle_events() that every engine needs. */
+void cpu_take_memory_events(struct cpu *cpu, uint32_t events);
 /* Why the engine is left when cpu_handle_events() said so. */
 enum cpu_exit cpu_exit_reason(const struct cpu *cpu);
 struct block;

@@ -65,6 +65,16 @@ static void take_interrupt(struct cpu *cpu)
     excp_deliver_event(cpu, vector, EXCP_EXTERNAL);
 }
 
+void cpu_take_memory_events(struct cpu *cpu, uint32_t events)
+{
+    if (events & CPU_EVENT_MEMMAP)
+        cpu_renew_view(cpu);
+    if (events & CPU_EVENT_TLB_FLUSH) {
+        cpu_event_clear(cpu, CPU_EVENT_TLB_FLUSH);
+        cpu_tlb_flush(cpu);
+    }
+}
+
 bool cpu_handle_events(struct cpu *cpu)
 {
     uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE);
@@ -72,12 +82,7 @@ bool cpu_handle_events(struct cpu *cpu)
         cpu_event_clear(cpu, CPU_EVENT_KICK);
         return false;
     }
-    if (events & CPU_EVENT_MEMMAP)
-        cpu_renew_view(cpu);
-    if (events & CPU_EVENT_TLB_FLUSH) {
-        cpu_event_clear(cpu, CPU_EVENT_TLB_FLUSH);
-        cpu_tlb_flush(cpu);
-    }
+    cpu_take_memory_events(cpu, events);
     if (events & CPU_EVENT_UNHALT) {
         cpu_event_clear(cpu, CPU_EVENT_UNHALT);
         if (cpu->activity == CPU_HALTED && cpu_pv_take_unhalt(cpu))

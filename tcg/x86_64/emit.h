@@ -54,20 +54,10 @@ static inline void emit8(struct emit *e, unsigned v)
 {
     *e->at++ = (uint8_t)v;
 }
-static inline void emit16(struct emit *e, uint16_t v)
-{
-    memcpy(e->at, &v, 2);
-    e->at += 2;
-}
 static inline void emit32(struct emit *e, uint32_t v)
 {
     memcpy(e->at, &v, 4);
     e->at += 4;
-}
-static inline void emit64(struct emit *e, uint64_t v)
-{
-    memcpy(e->at, &v, 8);
-    e->at += 8;
 }
 static inline void emit_imm(struct emit *e, int64_t v, unsigned size)
 {

@@ -33,6 +33,15 @@ void gen_arith_save(struct emit *e)
     emit_mem(e, &mov_ah, 4, arith_high());
 }
 
+void gen_rflags_store(struct emit *e, unsigned reg)
+{
+    emit_store(e, 3, reg, STATE(rflags));
+    emit_store(e, 0, reg, arith_high());
+    emit_shift_imm(e, 5, 2, reg, 11);
+    emit_alu_imm(e, ALU_AND, 2, reg, 1);
+    emit_store(e, 0, reg, STATE(arith));
+}
+
 void gen_arith_load(struct emit *e)
 {
     struct enc mov_ah = { .opcode = 0x8a };

@@ -202,6 +202,8 @@ void gen_flags_load(struct gen *g);
 /* Flags to cpu->arith and back; RAX is used. */
 void gen_arith_save(struct emit *e);
 void gen_arith_load(struct emit *e);
+/* The new RFLAGS from a register, which is lost, into both places: cpu->rflags and, its arithmetic flags, cpu->arith. */
+void gen_rflags_store(struct emit *e, unsigned reg);
 /* For a way out: into cpu->arith if they are not there. */
 void gen_flags_save(struct gen *g);
 /* Before an operation that leaves some live flags alone or reads some: into place if need be. RAX is used. */

@@ -116,11 +116,7 @@ static void flags_to_ecx(struct emit *e)
 static void set_flags(struct emit *e)
 {
     emit_alu_imm(e, ALU_OR, 2, H_RCX, FLAGS_FIXED);
-    emit_store(e, 3, H_RCX, STATE(rflags));
-    emit_store(e, 0, H_RCX, gen_state(offsetof(struct cpu, arith) + 1));
-    emit_shift_imm(e, 5, 2, H_RCX, 11);
-    emit_alu_imm(e, ALU_AND, 2, H_RCX, 1);
-    emit_store(e, 0, H_RCX, STATE(arith));
+    gen_rflags_store(e, H_RCX);
 }
 
 /* A flat segment; `selector`: register with the selector alone, which is lost. R9 is used. */

@@ -119,11 +119,7 @@ static void gen_popf(struct gen *g, const struct insn *i, unsigned arg)
     emit_alu_imm(e, ALU_AND, 2, H_RAX, ~(int32_t)mask);
     emit_alu_imm(e, ALU_AND, 2, H_R9, (int32_t)mask);
     emit_alu_reg(e, ALU_OR, 2, H_RAX, H_R9);
-    emit_store(e, 3, H_RAX, STATE(rflags));
-    emit_store(e, 0, H_RAX, gen_state(offsetof(struct cpu, arith) + 1));
-    emit_shift_imm(e, 5, 2, H_RAX, 11);
-    emit_alu_imm(e, ALU_AND, 2, H_RAX, 1);
-    emit_store(e, 0, H_RAX, STATE(arith));
+    gen_rflags_store(e, H_RAX);
     emit_lea(e, g->s->cpu->stack_size, GUEST_RSP, hmem_base(GUEST_RSP, 1 << i->osize));
     g->flags_here = false;
     g->flags_saved = true;

@@ -4,7 +4,7 @@
 """
 import os, pty, re, select, signal, subprocess, sys, tempfile, termios, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
-from guest import ACCEL, Failure, Guest, PROGRAM, SCALE, TOP, Skip, Tap, command, fetch, temp_initramfs
+from guest import ACCEL, Failure, Guest, PROGRAM, SCALE, TOP, Skip, Tap, command, fetch, firmware, temp_initramfs
 
 
 class Terminal:
@@ -96,17 +96,6 @@ def ctrl_c_is_the_guests():
 
 
 # --- Exit codes: a boot sector's worth of code as firmware ------------------------------------------------------------
-
-def firmware(code):
-    """An image that runs `code` (16-bit) at the reset vector's segment."""
-    image = bytearray(b'\xf4' * 65536)
-    image[0:len(code)] = code
-    image[0xfff0:0xfff3] = b'\xe9\x0d\x00'  # jmp 0
-    f = tempfile.NamedTemporaryFile(prefix='trapeze-bios-')
-    f.write(image)
-    f.flush()
-    return f
-
 
 def exit_code(code, expected, *args, text=''):
     with firmware(bytes.fromhex(code)) as f:

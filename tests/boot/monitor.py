@@ -2,7 +2,7 @@
 """The monitor: commands and their errors, on standard input and output, beside the serial port, and on a socket; editing of a line."""
 import os, re, socket, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
-from guest import SCALE, Failure, Guest, Tap, engines
+from guest import SCALE, Failure, Guest, Tap, engines, firmware
 
 PROMPT = r'\(trapeze\) $'
 
@@ -25,17 +25,6 @@ def expect(g, line, pattern):
     if not re.fullmatch(pattern, said, re.S):
         g.fail('"%s" gives "%s", not "%s"' % (line, said, pattern))
     return said
-
-
-def firmware(code):
-    """An image that runs `code` (16-bit) from the reset vector's segment on."""
-    image = bytearray(b'\xf4' * 65536)
-    image[0:len(code)] = code
-    image[0xfff0:0xfff3] = b'\xe9\x0d\x00'  # jmp 0
-    f = tempfile.NamedTemporaryFile(prefix='trapeze-bios-')
-    f.write(image)
-    f.flush()
-    return f
 
 
 # mov dx, 0x3fd; l: in al, dx; test al, 0x20; jz l; mov dl, 0xf8; mov al, 'x'; out dx, al; mov dl, 0xfd; jmp l

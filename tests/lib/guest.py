@@ -153,6 +153,17 @@ class Guest(Process):
 BUILD = os.environ.get('BUILD') or os.path.join(TOP, 'build')
 
 
+def firmware(code):
+    """An image that runs `code` (16-bit) from the reset vector's segment on."""
+    image = bytearray(b'\xf4' * 65536)
+    image[0:len(code)] = code
+    image[0xfff0:0xfff3] = b'\xe9\x0d\x00'  # jmp 0
+    f = tempfile.NamedTemporaryFile(prefix='trapeze-bios-')
+    f.write(image)
+    f.flush()
+    return f
+
+
 def host_program(path):
     """A program of this host with its shared libraries, for the initramfs of an amd64 guest: {guest path: (content, executable)}."""
     if os.uname().machine != 'x86_64':
