@@ -68,7 +68,8 @@ endif
 FPU_UNUSED := $(if $(filter native,$(HOST_FPU)),%_portable.c,%_native.c)
 JIT_UNUSED := $(if $(HOST_JIT),,accel/jit.c accel/check%.c)
 KVM_UNUSED := $(if $(HOST_KVM),,accel/kvm%.c)
-SRCS := $(filter-out $(FPU_UNUSED) $(JIT_UNUSED) $(KVM_UNUSED),$(wildcard cpu/*.c accel/*.c hw/*.c hw/*/*.c ui/*.c) \
+URING_UNUSED := $(if $(HOST_URING),,hw/backend/blk_uring.c)
+SRCS := $(filter-out $(FPU_UNUSED) $(JIT_UNUSED) $(KVM_UNUSED) $(URING_UNUSED),$(wildcard cpu/*.c accel/*.c hw/*.c hw/*/*.c ui/*.c) \
 	$(if $(HOST_JIT),$(wildcard tcg/*.c tcg/$(HOST_JIT)/*.c)))
 AML := $(patsubst pc-bios/%.asl,$(B)/obj/pc-bios/%.aml.o,$(wildcard pc-bios/*.asl))
 LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c,$(SRCS))) $(AML)

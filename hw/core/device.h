@@ -26,6 +26,7 @@ enum prop_type {
     PROP_SIZE,   /* uint64_t with suffix K, M, G, T */
     PROP_STRING, /* char *, freed with the device */
     PROP_CHR,    /* struct chr *: by the id of a -chardev; lent */
+    PROP_BLK,    /* struct blk *: by the id of a -drive; lent */
 };
 
 struct prop {

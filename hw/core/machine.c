@@ -42,6 +42,7 @@ void machine_free(struct machine *m)
     if (m->board_free)
         m->board_free(m);
     g_clear_pointer(&m->chrs, g_hash_table_destroy);
+    g_clear_pointer(&m->blks, g_hash_table_destroy);
     g_ptr_array_free(m->states, TRUE);
     address_space_fini(&m->memory);
     address_space_fini(&m->ports);

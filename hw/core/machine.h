@@ -18,6 +18,7 @@
 
 struct accel;
 struct apic_bus;
+struct blk;
 struct chr;
 struct cpu;
 struct state_table;
@@ -55,6 +56,7 @@ struct machine {
     int64_t tsc_start_ns;
     struct input input;          /* who hears keys and pointers; hw/core/input.h */
     GHashTable *chrs;            /* id -> struct chr *, owned; NULL before the first one (hw/backend/chr.c) */
+    GHashTable *blks;            /* id -> struct blk *, the same of drives (hw/backend/blk_drive.c) */
 
     struct cpu **cpus; /* by index; APIC id in struct cpu */
     unsigned cpu_count;
@@ -73,6 +75,7 @@ struct machine {
 
     /* -chardev by id, for properties of devices; NULL: there are none. */
     struct chr *(*chr_find)(struct machine *m, const char *id);
+    struct blk *(*blk_find)(struct machine *m, const char *id); /* the same of drives */
 
     /* Requests under way: set from any thread, taken by the main loop with machine_take_request(). */
     uint32_t requests; /* bit per enum machine_request, atomic */

@@ -80,6 +80,16 @@ static bool parse_chr(struct device *d, const struct prop *p, const char *value,
     return true;
 }
 
+static bool parse_blk(struct device *d, const struct prop *p, const char *value, GError **err)
+{
+    struct machine *m = d->machine;
+    struct blk *blk = m && m->blk_find ? m->blk_find(m, value) : NULL;
+    if (!blk)
+        return opts_error(err, "must be the id of a -drive") || wrong(d, p, value, err);
+    *(struct blk **)field(d, p) = blk;
+    return true;
+}
+
 bool prop_parse(struct device *d, const struct prop *p, const char *value, GError **err)
 {
     bool flag;
@@ -106,6 +116,7 @@ bool prop_parse(struct device *d, const struct prop *p, const char *value, GErro
         return true;
     }
     case PROP_CHR: return parse_chr(d, p, value, err);
+    case PROP_BLK: return parse_blk(d, p, value, err);
     case PROP_END: break;
     }
     g_assert_not_reached();
@@ -129,6 +140,7 @@ void prop_print(const struct device *d, const struct prop *p, GString *out)
         break;
     }
     case PROP_CHR: g_string_append(out, *(struct chr *const *)f ? "connected" : "none"); break;
+    case PROP_BLK: g_string_append(out, *(struct blk *const *)f ? "connected" : "none"); break;
     case PROP_END: break;
     }
 }
