@@ -284,11 +284,9 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     bind_forward(g);
     u->retired = emit_retired(g, s->start, b->leave_flags);
     u->retired_saved = emit_retired(g, s->start, b->leave);
-    u->links = g_new(struct link, u->link_count);
-    memcpy(u->links, g->links, u->link_count * sizeof u->links[0]);
+    u->links = g_memdup2(g->links, u->link_count * sizeof u->links[0]);
     gen_cold_code(g);
-    u->entries = g_new(struct unit_entry, u->entry_count);
-    memcpy(u->entries, g->entries, u->entry_count * sizeof u->entries[0]);
+    u->entries = g_memdup2(g->entries, u->entry_count * sizeof u->entries[0]);
     g_assert(g->e.at <= area->end);
     u->end = emit_here(&g->e);
     area->at = g->e.at;
