@@ -176,6 +176,46 @@ static void mark_leaders(struct source *s)
     }
 }
 
+/*
+ * How many instructions from this one on are a short loop with one way through it, which the last one jumps back: code of several
+ * rounds in a row then needs one poll, and one jump back, for all. 0: none, or no such loop.
+ */
+static unsigned round_of(const struct source *s, const struct guest_insn *first)
+{
+    for (const struct guest_insn *g = first; g < first + ROUND_INSNS && g < s->insns + s->count; g++) {
+        const struct op *op = insn_row(&g->i)->op;
+        unsigned end = insn_row(&g->i)->end;
+        bool jump = end == END_JUMP && !is_call(&g->i) && op != &op_loop && op != &op_jrcxz;
+        if (!g->native || g->crosses || (end != END_NONE && !jump))
+            return 0;
+        if (g > first && (g->leader || g->off == s->start || g->off != g[-1].i.end))
+            return 0;
+        if (jump && g->target == first->off)
+            return (unsigned)(g - first) + 1;
+        if (!g->falls)
+            return 0;
+    }
+    return 0;
+}
+
+/* Where one of the rounds leaves the loop the next instruction is jumped to. */
+static void mark_rounds(struct source *s)
+{
+    unsigned emitted = s->count;
+    if (!(s->key & MODE_FLAT)) /* the limit of the code segment has a say in every jump */
+        return;
+    for (unsigned k = 0; k < s->count; k++) {
+        struct guest_insn *g = &s->insns[k];
+        unsigned n = g->loop ? round_of(s, g) : 0;
+        if (!n || emitted + n * (ROUNDS - 1) > UNIT_EMITTED)
+            continue;
+        emitted += n * (ROUNDS - 1);
+        g->round = (uint8_t)n;
+        if (k + n < s->count && g[n].off == g[n - 1].i.end)
+            g[n].leader = true;
+    }
+}
+
 /* --- Liveness ----------------------------------------------------------------------------------------------------------------- */
 
 /* A call whose target the unit doesn't know, or that may show its flags if it faults. */
@@ -266,6 +306,7 @@ bool source_read(struct source *s)
         g->native = !g->raises && backend_has(s, &g->i);
         find_flags(s, g);
     }
+    mark_rounds(s);
     while (liveness_pass(s))
         continue;
     s->entry = (unsigned)s->at[s->start];

@@ -8,6 +8,9 @@
 #include "tcg/tcg.h"
 
 #define UNIT_INSNS 192  /* most instructions in a unit */
+#define UNIT_EMITTED (UNIT_INSNS + 64) /* the same, those of short loops counted each time they are emitted */
+#define ROUND_INSNS 12  /* most instructions in a loop of which several rounds are emitted */
+#define ROUNDS 4        /* most of them */
 
 /*
  * Key of a translation: cpu->mode_key in the lower half, and more that the code depends on.
@@ -78,6 +81,7 @@ struct guest_insn {
     bool alone;         /* no check of memory is to be shared with its neighbours */
     bool raises;        /* no instruction: the handler raises */
     bool crosses;       /* its last bytes are in the next page */
+    uint8_t round;      /* the first one of a short loop: it and so many behind it, less itself, are a round of it; or 0 */
     int16_t target;     /* page offset of a direct jump's target if it lies in the page, or -1 */
     uint16_t reads, writes; /* arithmetic flags */
 };
@@ -108,7 +112,7 @@ struct code_area {
     ptrdiff_t skew;     /* executable minus writable */
 };
 /* Bytes that a unit needs at most. */
-#define UNIT_CODE_MAX (UNIT_INSNS * 320u + 4096)
+#define UNIT_CODE_MAX (UNIT_EMITTED * 320u + 4096)
 
 /* Writes the code that all units share; advances area->at. NULL: this processor cannot. */
 struct backend *backend_new(struct code_area *area);

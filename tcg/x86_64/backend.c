@@ -246,6 +246,30 @@ static void bind_forward(struct gen *g)
         emit_bind_to(&g->e, g->forward[k].f, g->label[g->forward[k].to] + g->e.skew);
 }
 
+/* Host bytes of all rounds of a loop together, at most. */
+#define ROUNDS_BYTES 256
+
+/* What comes before the last one in `first->round` instructions is emitted several times, with a way out behind each. */
+static void emit_rounds(struct gen *g, const struct guest_insn *first)
+{
+    const struct guest_insn *last = first + first->round - 1;
+    const uint8_t *start = g->e.at;
+    for (unsigned rounds = ROUNDS;; rounds--) {
+        for (const struct guest_insn *at = first; at < last; at++)
+            emit_insn(g, at);
+        if (rounds == ROUNDS) {
+            size_t bytes = (size_t)(g->e.at - start);
+            rounds = bytes <= ROUNDS_BYTES / 4 ? 4 : bytes <= ROUNDS_BYTES / 2 ? 2 : 1;
+        }
+        if (rounds == 1)
+            return;
+        g->g = last;
+        gen_run_forget(g);
+        gen_x87_settle(g);
+        gen_next_round(g, &last->i);
+    }
+}
+
 /* From the entry to the last instruction, then those before the entry. */
 static void emit_all(struct gen *g)
 {
@@ -259,6 +283,13 @@ static void emit_all(struct gen *g)
             begin_block(g, at, k == entry);
         else
             g->label[k] = g->e.at;
+        if (at->round) {
+            emit_rounds(g, at);
+            n += at->round - 1;
+            k += at->round - 1;
+            at = &s->insns[k];
+            next = k + 1 < s->count ? at + 1 : NULL;
+        }
         emit_insn(g, at);
         emit_fall_through(g, at, next, k + 1 == entry);
     }

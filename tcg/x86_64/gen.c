@@ -101,7 +101,7 @@ struct cold *gen_cold(struct gen *g, enum cold_kind kind)
     struct cold *c = &g->cold[g->cold_count++];
     *c = (struct cold){ .kind = kind, .loaded = g->loaded, .x87_at = g->x87_at };
     if (gen_in_run(g)) {
-        c->run = (uint16_t)(g->run.first + 1);
+        c->run = g->run.number;
         c->sp = g->run.sp;
     }
     return c;

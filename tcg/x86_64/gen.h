@@ -96,7 +96,7 @@ struct cold {
     const struct link *link; /* in gen.links */
     int32_t off;     /* page offset; COLD_RUN: lowest address, relative to RSP */
     uint16_t to;     /* COLD_INSIDE: index of the target */
-    uint16_t run;    /* index of the first instruction of the run that it is part of, plus 1; or 0 */
+    uint16_t run;    /* gen.run.number of the run that it is part of, or 0 */
     uint8_t words;   /* COLD_RUN: from there */
     uint8_t bytes;   /* COLD_RUN of one access: its size, else 0 */
     bool write;      /* likewise */
@@ -109,6 +109,7 @@ struct cold {
 /* Straight code whose accesses to the stack are checked at once (gen_stack.c). */
 struct run {
     unsigned first, last; /* indexes of its instructions */
+    uint16_t number;      /* 1 and up: what is emitted twice is in several runs */
     unsigned accesses;    /* 0: none */
     int32_t low;          /* lowest address, relative to RSP at the first one */
     unsigned words;       /* of 8 bytes, from there */
@@ -133,9 +134,9 @@ struct gen {
     unsigned forward_count, cold_count;
     /* What is above starts anew with each unit. */
     uint8_t *label[UNIT_INSNS]; /* of each instruction emitted, writable view; NULL: not yet */
-    struct { struct fixup f; uint16_t to; } forward[UNIT_INSNS * 2]; /* jumps to instructions not yet emitted */
-    struct cold cold[UNIT_INSNS * 4];
-    struct link links[UNIT_INSNS * 2]; /* as many as unit.link_count */
+    struct { struct fixup f; uint16_t to; } forward[UNIT_EMITTED * 2]; /* jumps to instructions not yet emitted */
+    struct cold cold[UNIT_EMITTED * 4];
+    struct link links[UNIT_EMITTED * 2]; /* as many as unit.link_count */
     struct unit_entry entries[UNIT_INSNS + 1]; /* likewise */
 };
 
@@ -294,6 +295,8 @@ static inline bool gen_in_run(const struct gen *g)
 /* Before instruction `first` is emitted, and behind each. */
 void gen_run_plan(struct gen *g, unsigned first);
 void gen_run_end(struct gen *g, unsigned k);
+/* What is emitted next is not part of it, whatever its index. */
+void gen_run_forget(struct gen *g);
 /* The check of the run under way, now. */
 void gen_run_check(struct gen *g);
 /* From here to its end nothing else uses R9. */
@@ -305,6 +308,8 @@ void gen_find_stack(struct emit *e);
 
 /* --- Flow (gen_flow.c) --------------------------------------------------------------------------------------------------------- */
 
+/* In place of the jump back to where a loop begins, if the next round follows at once: the way out. */
+void gen_next_round(struct gen *g, const struct insn *i);
 /* Goes on at a page offset: within the unit, by a link, or to another page. Flags are where they are. */
 void gen_goto(struct gen *g, int32_t off);
 /* RAX = RIP of a page offset. Keeps flags. */

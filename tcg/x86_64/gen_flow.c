@@ -195,6 +195,15 @@ static void gen_jcc(struct gen *g, const struct insn *i, unsigned cc)
     goto_if(g, cc, branch_target(i));
 }
 
+void gen_next_round(struct gen *g, const struct insn *i)
+{
+    const struct gen_template *t = &g->b->templates[i->row];
+    if (t->fn != gen_jcc)
+        return; /* there is no way out */
+    gen_flags_load(g);
+    goto_if(g, t->arg ^ 1, (int32_t)i->end);
+}
+
 /* A target that the code segment may not have: to the handler. Flags are lost. */
 static void check_target(struct gen *g, int32_t off)
 {

@@ -137,7 +137,7 @@ void gen_run_plan(struct gen *g, unsigned first)
     struct run *run = &g->run;
     if (gen_in_run(g))
         return;
-    *run = (struct run){ .first = first };
+    *run = (struct run){ .first = first, .number = (uint16_t)(run->number + 1) };
     if (!(g->s->key & MODE_FLAT) || g->s->cpu->stack_size == 1 ||
         (g->s->cpu->code_size != 3 && !gen_segment_is_flat(g->s, SEG_SS)))
         return;
@@ -159,6 +159,11 @@ void gen_run_plan(struct gen *g, unsigned first)
     }
     for (unsigned k = first; run->accesses && k < run->last; k++)
         g->u->insns[k].flags |= INSN_RUN;
+}
+
+void gen_run_forget(struct gen *g)
+{
+    g->run.accesses = 0;
 }
 
 void gen_sync_sp(struct gen *g)
@@ -193,7 +198,7 @@ void gen_run_end(struct gen *g, unsigned k)
     gen_sync_sp(g);
     for (unsigned n = 0; n < g->cold_count; n++) {
         struct cold *c = &g->cold[n];
-        if (c->run == g->run.first + 1 && (c->kind == COLD_HANDLER || c->kind == COLD_RUN))
+        if (c->run == g->run.number && (c->kind == COLD_HANDLER || c->kind == COLD_RUN))
             c->back = g->e.at;
     }
 }

@@ -25,7 +25,7 @@ GUEST_CODE(ev, GUEST_ENTER_LONG("ev") MAP_APIC GATE64("2", "ev_nmi") GATE64("0x4
     /* a store of many pages, until the timer hits it: RCX and RDI fit */
     "movl $0x10041, " APIC("320") "\n movl $0xb, " APIC("3e0") "\n movl $0x41, " APIC("320") "\n mov $2000, %r8d\n"
     "2: movl $20000, " APIC("380") "\n sti\n mov $0x400000, %edi\n mov $0x100000, %ecx\n mov $0x55, %eax\n ev_rep: rep stosq\n cli\n"
-    "cmp $0, %ecx\n jne ev_bad\n cmpl $0, 0x600c\n jne 3f\n dec %r8d\n jnz 2b\n 3:\n"
+    "cmp $0, %ecx\n jne ev_bad\n cmpl $0, 0x600c\n jne 3f\n dec %r8d\n jnz 2b\n jmp ev_bad\n 3:\n"
     GUEST_EXIT("0") "ev_bad: " GUEST_EXIT("9")
     "ev_nmi: incl 0x6000\n cmpl $1, 0x6004\n je ev_bad\n movl $1, 0x6004\n cmpl $1, 0x6000\n jne 1f\n" SELF_NMI SELF_NMI "nop\n nop\n"
     "1: movl $0, 0x6004\n iretq\n"

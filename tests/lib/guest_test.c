@@ -158,6 +158,7 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds)
     vcpus_start(g->m, &err);
     g_assert_no_error(err);
     g->timeout = g_timeout_add_seconds(seconds * time_scale(), on_timeout, g);
+    clock_start(g->m->clock);
     vcpus_resume(g->m);
     vm_unlock();
     g_main_loop_run(g->loop);
