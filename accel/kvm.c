@@ -139,7 +139,7 @@ static bool restrict_models(struct kvm_vm *vm, GError **err)
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_FAILED, "KVM: this host has no stable time stamp counter");
         return false;
     }
-    vm->model = kvm_restrict_model(vm->kvm, (uint64_t)khz * 1000, full, err);
+    vm->model = kvm_restrict_model(vm->kvm, &vm->findings, (uint64_t)khz * 1000, full, err);
     if (!vm->model)
         return false;
     vm->full_model = full;

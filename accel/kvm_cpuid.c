@@ -34,9 +34,14 @@ static uint32_t supported_bits(const struct entries *s, const struct cpu_feature
     return 0;
 }
 
+struct limits {
+    struct entries supported;
+    const struct kvm_findings *findings;
+};
+
 static bool allowed(void *opaque, unsigned feature)
 {
-    const struct entries *supported = opaque;
+    const struct limits *l = opaque;
     switch (feature) {
     /* Chips and registers of ours */
     case FEAT_APIC:
@@ -62,9 +67,13 @@ static bool allowed(void *opaque, unsigned feature)
     case FEAT_KVM_PV_YIELD:
     case FEAT_KVM_PV_TLB_FLUSH: return false;
     case FEAT_MONITOR: return false;
+    case FEAT_XSAVE:
+        if (l->findings->lost_xcr0)
+            return false;
+        break;
     }
     const struct cpu_feature_info *f = &cpu_features[feature];
-    return supported_bits(supported, f) >> f->bit & 1;
+    return supported_bits(&l->supported, f) >> f->bit & 1;
 }
 
 #define MSR_ARCH_CAPABILITIES 0x10a
@@ -79,13 +88,15 @@ static uint64_t exposed_leaks(int kvm)
     return ioctl(kvm, KVM_GET_MSRS, &msrs) == 1 ? ~msrs.e[0].data : UINT64_MAX;
 }
 
-struct cpu_model *kvm_restrict_model(int kvm, uint64_t tsc_hz, const struct cpu_model *m, GError **err)
+struct cpu_model *kvm_restrict_model(int kvm, const struct kvm_findings *f, uint64_t tsc_hz, const struct cpu_model *m,
+                                     GError **err)
 {
-    g_autofree struct entries *supported = g_new0(struct entries, 1);
-    supported->head.nent = MAX_ENTRIES;
-    if (!kvm_do(kvm, KVM_GET_SUPPORTED_CPUID, supported, "supported CPUID", err))
+    g_autofree struct limits *l = g_new0(struct limits, 1);
+    l->supported.head.nent = MAX_ENTRIES;
+    l->findings = f;
+    if (!kvm_do(kvm, KVM_GET_SUPPORTED_CPUID, &l->supported, "supported CPUID", err))
         return NULL;
-    struct cpu_model *r = cpu_model_restrict(m, allowed, supported);
+    struct cpu_model *r = cpu_model_restrict(m, allowed, l);
     r->tsc_hz = tsc_hz;
     r->exposed = exposed_leaks(kvm);
     return r;

@@ -69,6 +69,7 @@ BLOB(kvm_user_syscall, 64, LOOP("20000") "rdtsc\n mov %rax, %rsi\n mov %rdx, %rd
 BLOB(kvm_user_int, 64, "mov $7, %ebx\n int $0x80\n ud2")
 BLOB(kvm_handler, 64, OUT "hlt")
 BLOB(kvm_cpuid, 64, "mov $1, %eax\n xor %ecx, %ecx\n cpuid\n" OUT "hlt")
+BLOB(kvm_xsetbv, 64, "xor %ecx, %ecx\n xor %edx, %edx\n mov $3, %eax\n xsetbv\n" OUT "hlt")
 BLOB(kvm_remap, 64, "mov 0x200000, %al\n" OUT "invlpg 0x200000\n mov 0x200000, %al\n" OUT "hlt")
 BLOB(kvm_exits, 16, "mov $20, %cx\n 1: out %al, $0x10\n loop 1b\n hlt")
 
@@ -122,7 +123,7 @@ static void fill_memory(struct trial *t)
 }
 
 /* A processor with little more than 64-bit mode. */
-#define LEAF_1_ECX (1u << 13 | 1u << 31)    /* CMPXCHG16B, hypervisor */
+#define LEAF_1_ECX (1u << 13 | 1u << 26 | 1u << 31) /* CMPXCHG16B, XSAVE, hypervisor */
 #define LEAF_1_EDX 0x0708a9fb               /* as SSE2 processors have; no more than x86-64 asks for */
 #define LEAF_1_ECX_OWN (1u << 27 | 1u << 3) /* OSXSAVE and MONITOR, which KVM computes */
 
@@ -130,11 +131,12 @@ static bool set_cpuid(struct trial *t, GError **err)
 {
     struct {
         struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 e[4];
-    } c = { .head.nent = 4,
+        struct kvm_cpuid_entry2 e[5];
+    } c = { .head.nent = 5,
             .e = {
-                { .function = 0, .eax = 1, .ebx = 0x756e6547, .edx = 0x49656e69, .ecx = 0x6c65746e },
+                { .function = 0, .eax = 0xd, .ebx = 0x756e6547, .edx = 0x49656e69, .ecx = 0x6c65746e },
                 { .function = 1, .eax = 0x000a0611, .ecx = LEAF_1_ECX, .edx = LEAF_1_EDX },
+                { .function = 0xd, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 3, .ebx = 576, .ecx = 576 },
                 { .function = 0x80000000, .eax = 0x80000001 },
                 { .function = 0x80000001, .edx = 1u << 29 | 1u << 20 | 1u << 11 }, /* LM, NX, SYSCALL */
             } };
@@ -352,8 +354,19 @@ static void examine_user_mode(struct trial *t, struct kvm_findings *f)
         judge(&f->mode[KVM_MODE_USER], t, USER_ROUNDS, "INT does not reach ring 0", f->exit_ns);
 }
 
+/* Kernels know XCR0 from intercepting XSETBV; where that does not work they load an old value before each KVM_RUN. */
+static bool xcr0_is_lost(struct trial *t)
+{
+    struct kvm_sregs2 s = in_long(t, false);
+    struct kvm_xcrs xcrs;
+    s.cr4 |= CR4_OSXSAVE;
+    return try_blob(t, &s, kvm_xsetbv_start, kvm_xsetbv_end, 1) && ioctl(t->fd, KVM_GET_XCRS, &xcrs) == 0 &&
+           !(xcrs.nr_xcrs == 1 && xcrs.xcrs[0].value == 3);
+}
+
 static void examine_rest(struct trial *t, struct kvm_findings *f)
 {
+    f->lost_xcr0 = xcr0_is_lost(t);
     struct kvm_sregs2 s = in_long(t, false);
     f->own_cpuid = !try_blob(t, &s, kvm_cpuid_start, kvm_cpuid_end, 1) ||
                    (t->regs.rcx ^ LEAF_1_ECX) & ~LEAF_1_ECX_OWN & UINT32_MAX;
@@ -449,7 +462,8 @@ void kvm_print_findings(const struct kvm_findings *f, GString *out)
         else
             g_string_append_printf(out, ", %u million instructions/s\n", m->mips);
     }
-    g_string_append_printf(out, "an exit costs %.1f us; CPUID is %sas set; changed page tables are %sseen%s\n",
+    g_string_append_printf(out, "an exit costs %.1f us; CPUID is %sas set; changed page tables are %sseen%s%s\n",
                            (double)f->exit_ns / 1000, f->own_cpuid ? "not " : "", f->stale_tables ? "not " : "",
-                           f->fixed_tsc ? "; the TSC cannot be moved" : "");
+                           f->fixed_tsc ? "; the TSC cannot be moved" : "",
+                           f->lost_xcr0 ? "; XCR0 is lost: guests have no XSAVE" : "");
 }

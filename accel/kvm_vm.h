@@ -36,6 +36,7 @@ struct kvm_findings {
     bool own_cpuid;    /* shows features that it was not given */
     bool stale_tables; /* does not see changes of page tables by us, even after INVLPG */
     bool fixed_tsc;    /* offsets of the TSC are ignored */
+    bool lost_xcr0;    /* does not see XSETBV, and so takes XCR0 from the guest at the next exit: there is no XSAVE */
 };
 
 /* Instructions that KVM could not run, by address. */
@@ -126,8 +127,9 @@ void kvm_distrust_code(struct cpu *cpu);
 
 /* --- kvm_cpuid.c -------------------------------------------------------------------------------------------------- */
 
-/* What of the model KVM can do, at the host's TSC rate. */
-struct cpu_model *kvm_restrict_model(int kvm, uint64_t tsc_hz, const struct cpu_model *m, GError **err);
+/* What of the model KVM can do as it has been found, at the host's TSC rate. */
+struct cpu_model *kvm_restrict_model(int kvm, const struct kvm_findings *f, uint64_t tsc_hz, const struct cpu_model *m,
+                                     GError **err);
 bool kvm_set_cpuid(struct kvm_vcpu *v, GError **err);
 
 /* --- kvm_regs.c --------------------------------------------------------------------------------------------------- */
