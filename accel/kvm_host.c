@@ -138,6 +138,16 @@ static bool set_msr_filter(int vm, GError **err)
            kvm_do(vm, KVM_X86_SET_MSR_FILTER, &filter, "MSR filter", err);
 }
 
+/* Kernels since 5.15 then exit at instructions that they cannot emulate in any ring, not with #UD before; others do in
+ * ring 0. */
+static void exit_at_misses(int vm)
+{
+#ifdef KVM_CAP_EXIT_ON_EMULATION_FAILURE
+    struct kvm_enable_cap cap = { .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = { 1 } };
+    ioctl(vm, KVM_ENABLE_CAP, &cap);
+#endif
+}
+
 int kvm_make_vm(int kvm, GError **err)
 {
     uint64_t identity = IDENTITY_MAP;
@@ -155,8 +165,10 @@ int kvm_make_vm(int kvm, GError **err)
               (ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_SET_TSS_ADDR) <= 0 ||
                kvm_do(vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS, "place of the TSS", err)) &&
               set_msr_filter(vm, err);
-    if (ok)
+    if (ok) {
+        exit_at_misses(vm);
         return vm;
+    }
     close(vm);
     return -1;
 }

@@ -286,6 +286,13 @@ static bool put_events(struct kvm_vcpu *v)
     return true;
 }
 
+/* Kernels have a #UD ready when they say that they cannot emulate an instruction: the guest must not see it. */
+static bool is_miss(const struct kvm_vcpu *v, const struct kvm_vcpu_events *e)
+{
+    return e->exception.nr == EXC_UD && v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
+           v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
+}
+
 /* What KVM had begun to deliver is delivered here. */
 static bool get_events(struct kvm_vcpu *v)
 {
@@ -302,7 +309,7 @@ static bool get_events(struct kvm_vcpu *v)
     cpu->shadow_mov_ss = e.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS;
     cpu_tlb_flush(cpu);
     cpu_update_mode(cpu);
-    if (e.exception.injected) {
+    if (e.exception.injected && !is_miss(v, &e)) {
         bool has_error = e.exception.has_error_code && cpu->cr0 & CR0_PE;
         enum excp_source source = e.exception.nr == EXC_DB ? EXCP_TRAP : EXCP_FAULT;
         return cpu_deliver_now(cpu, e.exception.nr, source, has_error, e.exception.error_code);
