@@ -456,8 +456,7 @@ static struct unit_entry *translate(struct jit *j, struct cpu *cpu, uint64_t phy
     uint32_t gen, *gen_at = block_watch_page(cpu, phys, host, &gen);
     uint64_t page = flat_range_ram_offset(r, phys) >> PAGE_BITS;
     pthread_mutex_lock(&j->lock);
-    ram->code_opaque = j;
-    ram->code_written = code_written;
+    ram_set_code_written(ram, code_written, j);
     struct unit_entry *e = find(j, host, key); /* another vCPU may have been faster */
     if (!e)
         e = translate_locked(j, cpu, host, key, gen_at, gen, &ram->watch[page]);

@@ -39,6 +39,9 @@ enum dirty_client {
     DIRTY_MIGRATION = 1 << 2, /* a migration or snapshot has to send it again */
 };
 
+struct ram_block;
+typedef void ram_code_written_fn(void *opaque, struct ram_block *b, uint64_t offset, uint64_t len);
+
 struct ram_block {
     char *name;
     uint8_t *host; /* page aligned */
@@ -49,8 +52,9 @@ struct ram_block {
     /*
      * Called for a write to bytes of one page that is watched for code, once it is counted; any thread. Where no code is
      * left in the page, it clears DIRTY_CODE in watch[] and then counts once more. NULL: nobody wants to keep the page watched.
+     * Set by ram_set_code_written().
      */
-    void (*code_written)(void *opaque, struct ram_block *b, uint64_t offset, uint64_t len);
+    ram_code_written_fn *code_written;
     void *code_opaque;
 };
 
@@ -59,6 +63,9 @@ struct ram_block {
  */
 struct ram_block *ram_block_new(const char *name, uint64_t size, const char *mem_path, GError **err);
 void ram_block_free(struct ram_block *b);
+
+/* Says who is called for writes to pages that hold code; for good: `opaque` outlives the vCPUs. Stores may go on meanwhile. */
+void ram_set_code_written(struct ram_block *b, ram_code_written_fn *written, void *opaque);
 
 /*
  * Bytes at `offset` have been stored, or are about to be: wakes every client watching the pages. Any thread. Where it

@@ -110,17 +110,25 @@ void ram_block_free(struct ram_block *b)
     g_free(b);
 }
 
+/* The function last: who reads it finds what it is called with. */
+void ram_set_code_written(struct ram_block *b, ram_code_written_fn *written, void *opaque)
+{
+    __atomic_store_n(&b->code_opaque, opaque, __ATOMIC_RELAXED);
+    __atomic_store_n(&b->code_written, written, __ATOMIC_RELEASE);
+}
+
 /* One page, watched by someone. A bit goes before its client hears of it: who sets it again in between hears of it, too. */
 static void note_page(struct ram_block *b, uint64_t page, uint64_t offset, uint64_t len)
 {
-    uint8_t stay = b->code_written ? DIRTY_CODE : 0;
+    ram_code_written_fn *written = __atomic_load_n(&b->code_written, __ATOMIC_ACQUIRE);
+    uint8_t stay = written ? DIRTY_CODE : 0;
     uint8_t clients = __atomic_fetch_and(&b->watch[page], stay, __ATOMIC_SEQ_CST);
     if (clients & DIRTY_CODE)
         __atomic_fetch_add(&b->code_gen[page], 1, __ATOMIC_SEQ_CST);
     if (clients)
         __atomic_fetch_or(&b->dirty[page], clients, __ATOMIC_SEQ_CST);
     if (clients & stay)
-        b->code_written(b->code_opaque, b, offset, len);
+        written(__atomic_load_n(&b->code_opaque, __ATOMIC_RELAXED), b, offset, len);
 }
 
 void ram_note_write(struct ram_block *b, uint64_t offset, uint64_t len)
