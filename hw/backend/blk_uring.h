@@ -2,7 +2,7 @@
 #ifndef HW_BACKEND_BLK_URING_H
 #define HW_BACKEND_BLK_URING_H
 
-#include "build/config.h"
+#include "config.h"
 #include "hw/backend/blk.h"
 
 struct blk_ring;
