@@ -307,6 +307,7 @@ struct cpu {
     uint64_t jump_segment;        /* likewise: struct jump_region.segment */
     uint32_t jump_base;           /* where its region begins in `jumps`, in bytes */
     void *jit_link;               /* the direct jump by which generated code was left, or NULL */
+    uint64_t jump_wanted;         /* RIP that generated code has not found in `jumps` */
     uint64_t jump_slot;           /* entry in `jumps`, in bytes, of an indirect call on its way */
     uint64_t string_element;      /* what MOVS or CMPS has read from its source */
     uint32_t host_mxcsr;          /* what C code runs with */

@@ -507,6 +507,24 @@ const void *jit_find(struct jit *j, struct cpu *cpu, bool may_translate)
     return code;
 }
 
+const void *jit_look_up(struct cpu *cpu)
+{
+    struct jit *j = cpu->jit;
+    uint64_t page_rip = cpu->rip, pc = cpu->jump_wanted & cpu_ip_mask(cpu);
+    const struct tlb_entry *t = &cpu->tlb_exec->e[tlb_index(pc)];
+    if (!(cpu->mode_key & MODE_FLAT) || t->tag_exec != (pc & PAGE_MASK))
+        return NULL;
+    pthread_mutex_lock(&j->lock);
+    const struct unit_entry *e = find(j, (const uint8_t *)(uintptr_t)(pc + t->addend), CONTEXT_KEY(cpu->jump_context));
+    const void *code = e ? e->code : NULL;
+    pthread_mutex_unlock(&j->lock);
+    cpu->rip = pc;
+    if (code)
+        jit_jumps_set(cpu, code);
+    cpu->rip = page_rip;
+    return code;
+}
+
 const void *jit_find_straight(struct jit *j, struct cpu *cpu, unsigned insns, bool may_translate)
 {
     cpu->stale_jump = false;

@@ -91,6 +91,10 @@ static const void *next_code(struct cpu *cpu)
         return JIT_LEAVE;
     jit_update_context(cpu);
     const void *code = jit_peek(cpu);
+    if (!code) {
+        cpu->jump_wanted = cpu->rip;
+        code = jit_look_up(cpu);
+    }
     return code ? code : JIT_LEAVE;
 }
 

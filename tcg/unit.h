@@ -156,6 +156,12 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i);
 bool jit_context_changed(const struct cpu *cpu);
 /* What is there for cpu->rip, or NULL. cpu->jump_context is up to date here and below. */
 const void *jit_peek(struct cpu *cpu);
+/*
+ * The code for cpu->jump_wanted, which the jump cache has not, but now will have; or NULL: jit_find() may have more, pages that the
+ * TLB does not know, for instance. Raises nothing and lets nobody else change what there is.
+ */
+const void *jit_look_up(struct cpu *cpu);
+#define CONTEXT_KEY(context) ((uint32_t)(context) & 0xffffffu) /* jit_key() as part of cpu->jump_context */
 void jit_jumps_set(struct cpu *cpu, const void *code);
 /* cpu->rip has led to code that is no more. */
 void jit_jumps_drop(struct cpu *cpu);

@@ -252,6 +252,16 @@ static const uint8_t *emit_call_function(const struct backend *b, struct emit *e
     return at;
 }
 
+/* RIP in RAX, kept, has missed the jump cache: RCX = its code from jit_look_up(), or 0, as ZF tells. RSP is 0 modulo 16. */
+static void look_up(const struct backend *b, struct emit *e)
+{
+    emit_store(e, 3, H_RAX, STATE(jump_wanted));
+    emit_call_to(e, b->look_up);
+    emit_mov(e, H_RCX, H_RAX);
+    emit_load(e, 3, H_RAX, STATE(jump_wanted));
+    emit_op_reg(e, 0x85, 3, H_RCX, H_RCX);
+}
+
 /* RAX: RIP. */
 static const uint8_t *emit_jump(const struct backend *b, struct emit *e, bool system)
 {
@@ -260,18 +270,22 @@ static const uint8_t *emit_jump(const struct backend *b, struct emit *e, bool sy
     struct enc jmp = { .opcode = 0xff };
     emit_mem(e, &jmp, 4, gen_jump_field(offsetof(struct jump_entry, code)));
     emit_bind(e, miss);
-    emit_jmp_to(e, b->leave);
+    look_up(b, e);
+    emit_bind_to(e, emit_jcc(e, CC_Z), b->leave);
+    emit_reg(e, &jmp, 4, H_RCX);
     return at;
 }
 
-static const uint8_t *emit_lookup(struct emit *e, bool system)
+static const uint8_t *emit_lookup(const struct backend *b, struct emit *e, bool system)
 {
     const uint8_t *at = emit_here(e);
     struct fixup miss = gen_probe(e, system);
     emit_load(e, 3, H_RCX, gen_jump_field(offsetof(struct jump_entry, code)));
     emit_ret(e);
     emit_bind(e, miss);
-    emit_op_reg(e, 0x31, 2, H_RCX, H_RCX);
+    emit_alu_imm(e, ALU_SUB, 3, H_RSP, 8);
+    look_up(b, e);
+    emit_lea(e, 3, H_RSP, hmem_base(H_RSP, 8));
     emit_ret(e);
     return at;
 }
@@ -322,10 +336,12 @@ void entry_emit(struct backend *b, struct emit *e)
         b->read_tsc[vectors] = emit_call_function(b, e, (uintptr_t)cpu_read_tsc, vectors);
         emit_align(e, 16);
     }
+    b->look_up = emit_call_function(b, e, (uintptr_t)jit_look_up, false);
+    emit_align(e, 16);
     for (unsigned system = 0; system < 2; system++) {
         b->jump[system] = emit_jump(b, e, system);
         emit_align(e, 16);
-        b->lookup[system] = emit_lookup(e, system);
+        b->lookup[system] = emit_lookup(b, e, system);
         emit_align(e, 16);
     }
     b->find_stack = emit_here(e);
@@ -357,6 +373,7 @@ void backend_name_code(const struct backend *b, struct perfmap *p)
         { b->reach[1], "jit_reach_vectors" },
         { b->read_tsc[0], "jit_read_tsc" },
         { b->read_tsc[1], "jit_read_tsc_vectors" },
+        { b->look_up, "jit_look_up" },
         { b->jump[0], "jit_jump_user" },
         { b->lookup[0], "jit_lookup_user" },
         { b->jump[1], "jit_jump_system" },

@@ -60,6 +60,7 @@ struct backend {
     const uint8_t *retired;              /* RAX: RIP; flags in cpu->arith: leaves, this entry of the jump cache being stale */
     const uint8_t *leave_link;           /* RAX: struct link; flags in place */
     const uint8_t *jump[2];              /* [1]: gen_system(). RAX: RIP; flags in cpu->arith: goes there, or leaves */
+    const uint8_t *look_up;              /* RAX = jit_look_up(); flags and scratch registers are lost */
     const uint8_t *find_stack;           /* gen_find_stack() */
     const uint8_t *lookup[2];            /* [1]: gen_system(). RAX: RIP, kept; RCX: its code, or 0 */
     const uint8_t *end;                  /* of all this */
