@@ -164,11 +164,16 @@ static struct engine *start_named(struct machine *m, const char *text, GError **
     return NULL;
 }
 
+const char *accel_engine_name(unsigned i)
+{
+    return i < G_N_ELEMENTS(engines) ? engines[i]->name : NULL;
+}
+
 static char *known_names(void)
 {
     GString *s = g_string_new(NULL);
     for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
-        g_string_append_printf(s, "%s%s", k ? ", " : "", engines[k]->name);
+        g_string_append_printf(s, "%s%s", k ? ", " : "", accel_engine_name(k));
     return g_string_free(s, FALSE);
 }
 

@@ -74,6 +74,8 @@ bool accel_init(struct machine *m, const char *const *preferences, GError **err)
 void accel_fini(struct machine *m);
 const char *accel_name(const struct machine *m); /* of the engine in charge */
 void accel_help(GString *out);
+/* Names of all engines of this build, one after the other, then NULL. */
+const char *accel_engine_name(unsigned i);
 
 /* The rest: on the main loop's thread with the VM lock held, which is released while vCPUs pause. */
 

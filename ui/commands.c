@@ -126,8 +126,8 @@ COMMAND(help)
 
 const struct command commands[] = {
     { "cont", "c", {}, "resume the guest", cont },
-    { "engine", NULL, { { "name", true } }, "move the guest to another engine while it runs; alone: tells which one it is", engine },
-    { "help", "?", { { "command", true } }, "show this text", help },
+    { "engine", NULL, { { "name", true, accel_engine_name } }, "move the guest to another engine while it runs; alone: tells which one it is", engine },
+    { "help", "?", { { "command", true, command_name } }, "show this text", help },
     { "info accel", NULL, {}, "engines, and what they have counted", info_accel },
     { "info status", NULL, {}, "does the guest run?", info_status },
     { "quit", "q", {}, "end the emulator", quit },
@@ -195,4 +195,57 @@ bool command_run(struct session *s, const char *line, GString *out, GError **err
     if (g_error_matches(why, G_SHELL_ERROR, G_SHELL_ERROR_EMPTY_STRING))
         return true;
     return opts_error(err, "the quotation marks in this line do not match");
+}
+
+/* --- Completion ----------------------------------------------------------------------------------------------------------- */
+
+/* The first word of `text`, if it begins with `typed` and is not there yet. */
+static void offer(GPtrArray *list, const char *text, const char *typed)
+{
+    g_autofree char *word = g_strndup(text, strcspn(text, " "));
+    if (g_str_has_prefix(word, typed) && !g_ptr_array_find_with_equal_func(list, word, g_str_equal, NULL))
+        g_ptr_array_add(list, g_steal_pointer(&word));
+}
+
+/* Of the names that begin with these words the word behind them. */
+static void offer_names(GPtrArray *list, char **words, guint count, const char *typed)
+{
+    for (const struct command *c = commands; c->name; c++) {
+        const char *rest = c->name;
+        for (guint k = 0; k < count && *rest; k++) {
+            size_t len = strlen(words[k]);
+            bool same = !strncmp(rest, words[k], len) && rest[len] == ' ';
+            rest = same ? rest + len + 1 : "";
+        }
+        if (*rest)
+            offer(list, rest, typed);
+    }
+}
+
+static void offer_values(GPtrArray *list, char **words, guint count, const char *typed)
+{
+    guint used;
+    const struct command *c = find(words, count, &used);
+    if (!c || count - used >= COMMAND_ARGS_MAX || !c->args[count - used].values)
+        return;
+    const char *value;
+    for (unsigned i = 0; (value = c->args[count - used].values(i)) != NULL; i++)
+        offer(list, value, typed);
+}
+
+char **command_complete(const char *start)
+{
+    g_auto(GStrv) parts = g_strsplit(start, " ", -1);
+    GPtrArray *words = g_ptr_array_new(), *list = g_ptr_array_new();
+    const char *typed = "";
+    for (char **p = parts; *p; p++)
+        if (!p[1])
+            typed = *p;
+        else if (**p)
+            g_ptr_array_add(words, *p);
+    offer_names(list, (char **)words->pdata, words->len, typed);
+    offer_values(list, (char **)words->pdata, words->len, typed);
+    g_ptr_array_free(words, TRUE);
+    g_ptr_array_add(list, NULL);
+    return (char **)g_ptr_array_free(list, FALSE);
 }

@@ -14,6 +14,7 @@ struct session;
 struct command_arg {
     const char *name; /* NULL: no more */
     bool optional;
+    const char *(*values)(unsigned i); /* what it may be: the one after the other, then NULL; or NULL for anything */
 };
 
 struct command {
@@ -32,5 +33,7 @@ extern const struct command commands[]; /* ends with a row without a name */
  * fails with one sentence.
  */
 bool command_run(struct session *s, const char *line, GString *out, GError **err);
+/* What the last word of a line that begins so may be, in the table's order; to be freed with g_strfreev. */
+char **command_complete(const char *start);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * Editing of a line, with the keys that readers of lines usually have: arrows, Home, End, Delete, Backspace, Ctrl-B F A E D
- * K U W P N. For terminals that know the sequences of a VT100; echo of plain typing has none, so that it reads well in a file.
+ * K U W P N. Tab adds to a word what all that it may become have in common; if that is nothing, it shows them. For terminals that
+ * know the sequences of a VT100; echo of plain typing has none, so that it reads well in a file.
  */
 #include "ui/line.h"
 
@@ -15,6 +16,7 @@
 
 struct line {
     char *prompt;
+    line_complete_fn *complete;
     GString *text;
     gsize cursor;       /* offset in it */
     GPtrArray *history; /* the last lines, oldest first */
@@ -24,10 +26,11 @@ struct line {
     bool after_cr;
 };
 
-struct line *line_new(const char *prompt)
+struct line *line_new(const char *prompt, line_complete_fn *complete)
 {
     struct line *l = g_new0(struct line, 1);
     l->prompt = g_strdup(prompt);
+    l->complete = complete;
     l->text = g_string_new(NULL);
     l->history = g_ptr_array_new_with_free_func(g_free);
     return l;
@@ -145,6 +148,44 @@ static char *finish(struct line *l, GString *echo)
     return text;
 }
 
+/* --- Completion ------------------------------------------------------------------------------------------------------- */
+
+static gsize common_length(char **words)
+{
+    gsize len = strlen(words[0]);
+    for (char **w = words + 1; *w; w++)
+        for (gsize k = 0; k < len; k++)
+            if ((*w)[k] != words[0][k])
+                len = k;
+    return len;
+}
+
+static void show_words(const struct line *l, char **words, GString *echo)
+{
+    g_autofree char *text = g_strjoinv("  ", words);
+    g_string_append_printf(echo, "\r\n%s\r\n", text);
+    line_show(l, echo);
+}
+
+static void complete(struct line *l, GString *echo)
+{
+    g_autofree char *start = g_strndup(l->text->str, l->cursor);
+    const char *space = strrchr(start, ' ');
+    gsize typed = strlen(space ? space + 1 : start);
+    g_auto(GStrv) words = l->complete ? l->complete(start) : NULL;
+    if (!words || !words[0])
+        return;
+    gsize len = common_length(words);
+    for (gsize k = typed; k < len; k++)
+        insert(l, words[0][k], echo);
+    if (!words[1] && l->cursor == l->text->len)
+        insert(l, ' ', echo);
+    else if (words[1] && len <= typed)
+        show_words(l, words, echo);
+}
+
+/* --- Keys --------------------------------------------------------------------------------------------------------------- */
+
 /* Keys, by the control character or the letter that ends their sequence. */
 static void key(struct line *l, int k, GString *echo)
 {
@@ -204,6 +245,8 @@ char *line_feed(struct line *l, uint8_t byte, GString *echo)
         return finish(l, echo);
     else if (byte == ESC)
         l->state = AFTER_ESC;
+    else if (byte == CTRL('i'))
+        complete(l, echo);
     else if (byte >= ' ' && byte != RUBOUT)
         insert(l, (char)byte, echo);
     else if (byte != '\n')

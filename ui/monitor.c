@@ -163,7 +163,7 @@ struct monitor *monitor_new(struct session *s, struct chr *c, GError **err)
     struct monitor *mon = g_new0(struct monitor, 1);
     mon->session = s;
     mon->chr = c;
-    mon->line = line_new(PROMPT);
+    mon->line = line_new(PROMPT, command_complete);
     mon->input = g_byte_array_new();
     mon->output = g_byte_array_new();
     if (chr_attach(c, &front_ops, mon, err))

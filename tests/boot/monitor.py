@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The monitor: commands and their errors, on standard input and output, beside the serial port, and on a socket; editing of a line."""
+"""The monitor: commands and their errors, on standard input and output, beside the serial port, and on a socket; editing and completion."""
 import os, re, socket, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from guest import SCALE, Failure, Guest, Tap, engines, firmware
@@ -243,7 +243,32 @@ def editing():
             g.fail('lines that end otherwise')
 
 
+def completion():
+    with firmware(TALKER) as f, Guest(*QUIET, '-serial', 'null', '-bios', f.name, '-monitor', 'stdio') as g:
+        g.expect(PROMPT)
+        for keys, line, start in (
+                ('inf\tst\t', 'info status ', 'VM status'), ('he\tst\t', 'help stop ', r'stop\|s'), ('en\tin\t', 'engine interp ', ''),
+                ('en\t', 'engine ', 'interp'), ('syst\tr\t', 'system_reset ', ''), ('nosuch\t', 'nosuch', 'unknown'),
+                ('info nosuch \t', 'info nosuch ', 'info: unknown'), ('nfo st\x01i\x05\t', 'info status ', 'VM status'),
+                ('stop\t now\t', 'stop  now', 'stop: nothing')):
+            said = ask(g, keys)
+            if not re.match(start, said):
+                g.fail('%r gives "%s"' % (keys, said))
+            g.send('\x10')
+            g.expect(re.escape('(trapeze) ' + line) + '$')
+            ask(g, '\x15')
+        for keys, shown in (('info \t', 'accel  status'), ('s\t', 'stop  system_powerdown  system_reset'), ('sys\t\t', 'system_powerdown  system_reset')):
+            start = len(g.text)
+            g.send(keys)
+            g.expect(r'(?s)^.{%d}[^\n]*\r\n%s\r\n\(trapeze\) \w+ ?$' % (start, shown))
+            ask(g, '\x15')
+        if 'cont' not in ask(g, '\t\x15info status'):
+            g.fail('nothing is shown of an empty line')
+        g.send('quit\r')
+        g.wait(20, 0)
+
+
 tap = Tap()
-for fn in (commands, engine, stops, power, reset_while_paused, beside_serial, mux_of_a_chardev, default_places, on_a_socket, editing):
+for fn in (commands, engine, stops, power, reset_while_paused, beside_serial, mux_of_a_chardev, default_places, on_a_socket, editing, completion):
     tap.run(fn.__name__.replace('_', ' '), fn)
 tap.done()
