@@ -126,12 +126,12 @@ void accel_start_all(struct machine *m)
             accel_engine(m, engines[k], NULL);
 }
 
-/* The fittest first; those that fail are passed over silently: nobody asked for them. */
-static struct engine *start_fittest(struct machine *m, GError **err)
+/* The fittest first, but for `except`; those that fail are passed over silently: nobody asked for them. */
+static struct engine *start_fittest(struct machine *m, const struct accel_ops *except, GError **err)
 {
     unsigned rank[G_N_ELEMENTS(engines)]; /* 0: not, or tried already */
     for (unsigned k = 0; k < G_N_ELEMENTS(engines); k++)
-        rank[k] = engines[k]->rank();
+        rank[k] = engines[k] == except ? 0 : engines[k]->rank();
     for (unsigned n = 0; n < G_N_ELEMENTS(engines); n++) {
         unsigned best = 0;
         for (unsigned k = 1; k < G_N_ELEMENTS(engines); k++)
@@ -148,6 +148,16 @@ static struct engine *start_fittest(struct machine *m, GError **err)
     return NULL;
 }
 
+struct engine *accel_stand_in(struct machine *m, const struct engine *e)
+{
+    bool paused = vcpus_paused(m);
+    vcpus_pause(m);
+    struct engine *other = start_fittest(m, e->ops, NULL);
+    if (!paused)
+        vcpus_resume(m);
+    return other;
+}
+
 /* One argument of -accel. */
 static struct engine *start_named(struct machine *m, const char *text, GError **err)
 {
@@ -155,7 +165,7 @@ static struct engine *start_named(struct machine *m, const char *text, GError **
     g_autofree char *name = split_options(text, &options);
     if (!strcmp(name, "auto")) {
         bool good = shifts_parse(m->accel->shifts, options, err);
-        return good ? start_fittest(m, err) : NULL;
+        return good ? start_fittest(m, NULL, err) : NULL;
     }
     const struct accel_ops *ops = engine_by_name(name);
     if (ops)
@@ -204,7 +214,7 @@ static bool start_preferred(struct machine *m, GError **err)
             g_printerr("trapeze: %s; trying %s\n", why->message, list[k + 1]);
     }
     /* An engine that would do it badly is no reason not to go on. */
-    if (g_error_matches(why, ACCEL_ERROR, ACCEL_ERROR_UNFIT) && (m->accel->engine = start_fittest(m, err))) {
+    if (g_error_matches(why, ACCEL_ERROR, ACCEL_ERROR_UNFIT) && (m->accel->engine = start_fittest(m, NULL, err))) {
         g_printerr("trapeze: %s: %s runs the guest\n", why->message, accel_name(m));
         g_error_free(why);
         return true;

@@ -133,6 +133,8 @@ static bool make_vcpus(struct kvm_vm *vm, GError **err)
 static bool restrict_models(struct kvm_vm *vm, GError **err)
 {
     struct machine *m = vm->m;
+    if (!m->cpu_count)
+        return true;
     int khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
     const struct cpu_model *full = m->cpus[0]->model;
     if (khz <= 0) {
@@ -165,12 +167,21 @@ static unsigned find_pkru(void)
     return a ? b : 2688;
 }
 
-static bool require_good(const struct kvm_findings *f, GError **err)
+/*
+ * A guest's way into a mode, such as IRET, is no exit: modes cannot be kept apart while KVM runs the others. So what is
+ * wrong is for another engine as a whole, or, with force=on, at the user's own risk; what is only slow is another's after
+ * a while (kvm_backoff.c). Each says so in a line.
+ */
+static bool require_good(const struct kvm_findings *f, bool force, GError **err)
 {
-    if (kvm_is_good(f))
-        return true;
     g_autoptr(GString) flaws = g_string_new(NULL);
     kvm_describe_flaws(f, flaws);
+    if (force && !kvm_is_sound(f))
+        g_printerr("trapeze: warning: -accel kvm,force=on: guests will go wrong where this host's KVM does (%s)\n", flaws->str);
+    else if (!force && kvm_is_good(f) && flaws->len)
+        g_printerr("trapeze: note: this host's KVM has flaws (%s): guests that stay there get another engine\n", flaws->str);
+    if (force || kvm_is_good(f))
+        return true;
     g_set_error(err, ACCEL_ERROR, ACCEL_ERROR_UNFIT, "KVM: this host's cannot run guests by itself (%s)", flaws->str);
     return false;
 }
@@ -199,15 +210,18 @@ static bool kvm_machine_init(struct engine *e, const char *options, GError **err
     vm->m = m;
     vm->fd = -1;
     vm->pkru_offset = find_pkru();
-    if (open_and_examine(&vm->kvm, true, &vm->findings, err) && (force || require_good(&vm->findings, err)))
+    if (open_and_examine(&vm->kvm, true, &vm->findings, err) && require_good(&vm->findings, force, err))
         vm->fd = kvm_make_vm(vm->kvm, err);
     if (vm->fd >= 0) {
         vm->run_size = (size_t)ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
         if (make_vcpus(vm, err) && restrict_models(vm, err)) {
             e->data = vm;
+            vm->engine = e;
+            vm->watch_modes = !force && kvm_emulates_some(&vm->findings);
             m->tsc = guest_tsc;
             m->tsc_opaque = vm;
             kvm_memory_start(vm);
+            kvm_backoff_start(vm);
             return true;
         }
     }
@@ -218,6 +232,7 @@ static bool kvm_machine_init(struct engine *e, const char *options, GError **err
 static void kvm_machine_fini(struct engine *e)
 {
     struct kvm_vm *vm = e->data;
+    kvm_backoff_stop(vm);
     kvm_memory_stop(vm);
     free_vm(vm);
 }
@@ -226,6 +241,7 @@ static void kvm_info(struct engine *e, GString *out)
 {
     struct kvm_vm *vm = e->data;
     kvm_print_findings(&vm->findings, out);
+    kvm_backoff_info(vm, out);
     kvm_print_account(vm, out);
 }
 
@@ -435,7 +451,8 @@ static bool wakes_up(struct kvm_vcpu *v, uint32_t events)
 static bool run_once(struct kvm_vcpu *v, enum cpu_exit *why)
 {
     struct kvm_run *run = v->run;
-    run->kvm_valid_regs = __atomic_load_n(&event_mask, __ATOMIC_RELAXED) ? KVM_SYNC_X86_REGS : 0;
+    run->kvm_valid_regs = (__atomic_load_n(&event_mask, __ATOMIC_RELAXED) ? KVM_SYNC_X86_REGS : 0) |
+                          (v->vm->watch_modes ? KVM_SYNC_X86_SREGS : 0);
     v->thread = pthread_self();
     __atomic_store_n(&v->in_run, true, __ATOMIC_SEQ_CST);
     kvm_inject(v);
@@ -449,6 +466,8 @@ static bool run_once(struct kvm_vcpu *v, enum cpu_exit *why)
     __atomic_store_n(&v->in_run, false, __ATOMIC_SEQ_CST);
     if (r < 0)
         return e == EINTR || e == EAGAIN || kvm_run_missed(v, why);
+    if (v->vm->watch_modes)
+        kvm_watch_mode(v);
     int64_t start = event_wanted(EVENT_KVM_EXIT) ? g_get_monotonic_time() : 0;
     bool go_on = handle_exit(v, why);
     note_exit(v, start);
@@ -516,7 +535,7 @@ static void kvm_vcpu_kick(struct engine *e, struct cpu *cpu)
 const struct accel_ops kvm_accel = {
     .name = "kvm",
     .description = "the host's processor runs the guest, in the kernel's KVM",
-    .options = "force=on|off (on: also where it is wrong or slow; for tests)",
+    .options = "force=on|off (on: also where it is wrong, and all of the time where it is slow; for tests)",
     .help = kvm_help,
     .probe = kvm_probe,
     .rank = kvm_rank,

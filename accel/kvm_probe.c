@@ -71,6 +71,9 @@ BLOB(kvm_handler, 64, OUT "hlt")
 BLOB(kvm_cpuid, 64, "mov $1, %eax\n xor %ecx, %ecx\n cpuid\n" OUT "hlt")
 BLOB(kvm_xsetbv, 64, "xor %ecx, %ecx\n xor %edx, %edx\n mov $3, %eax\n xsetbv\n" OUT "hlt")
 BLOB(kvm_remap, 64, "mov 0x200000, %al\n" OUT "invlpg 0x200000\n mov 0x200000, %al\n" OUT "hlt")
+/* The same read by a program, whose kernel loads CR3 anew and flushes the page in between. */
+BLOB(kvm_user_remap, 64, "1: mov 0x200000, %al\n int $0x80\n jmp 1b")
+BLOB(kvm_remap_handler, 64, OUT "mov %cr3, %rcx\n mov %rcx, %cr3\n invlpg 0x200000\n iretq")
 BLOB(kvm_exits, 16, "mov $20, %cx\n 1: out %al, $0x10\n loop 1b\n hlt")
 
 struct trial {
@@ -364,25 +367,35 @@ static bool xcr0_is_lost(struct trial *t)
            !(xcrs.nr_xcrs == 1 && xcrs.xcrs[0].value == 3);
 }
 
-static void examine_rest(struct trial *t, struct kvm_findings *f)
+/* The blob reads WINDOW, and once more when we have changed its page table entry. */
+static bool sees_change(struct trial *t, const struct kvm_sregs2 *s, const char *start, const char *end)
+{
+    put64(t, PT, PAGE_A | 7);
+    put_blob(t, CODE, start, end);
+    bool good = put_state(t, s) && run_to_out(t) && (t->regs.rax & 0xff) == 0xaa;
+    put64(t, PT, PAGE_B | 7);
+    return good && run_to_out(t) && (t->regs.rax & 0xff) == 0xbb;
+}
+
+/*
+ * Kernels and programs apart: where the kernel is emulated its accesses go by the page tables themselves, those of
+ * programs by the processor's idea of them.
+ */
+static void examine_tables(struct trial *t, struct kvm_findings *f)
+{
+    struct kvm_sregs2 kernel = in_long(t, false), user = in_long(t, true);
+    f->stale_tables = !sees_change(t, &kernel, kvm_remap_start, kvm_remap_end);
+    put_blob(t, HANDLER, kvm_remap_handler_start, kvm_remap_handler_end);
+    f->stale_tables |= !sees_change(t, &user, kvm_user_remap_start, kvm_user_remap_end);
+    put_blob(t, HANDLER, kvm_handler_start, kvm_handler_end);
+}
+
+static void examine_features(struct trial *t, struct kvm_findings *f)
 {
     f->lost_xcr0 = xcr0_is_lost(t);
     struct kvm_sregs2 s = in_long(t, false);
     f->own_cpuid = !try_blob(t, &s, kvm_cpuid_start, kvm_cpuid_end, 1) ||
                    (t->regs.rcx ^ LEAF_1_ECX) & ~LEAF_1_ECX_OWN & UINT32_MAX;
-    put_blob(t, CODE, kvm_remap_start, kvm_remap_end);
-    bool good = put_state(t, &s) && run_to_out(t) && (t->regs.rax & 0xff) == 0xaa;
-    put64(t, PT, PAGE_B | 7);
-    f->stale_tables = !(good && run_to_out(t) && (t->regs.rax & 0xff) == 0xbb);
-}
-
-/* The first `count` modes. */
-static bool all_good(const struct kvm_findings *f, unsigned count)
-{
-    for (unsigned k = 0; k < count; k++)
-        if (f->mode[k].verdict != KVM_GOOD)
-            return false;
-    return true;
 }
 
 /* KVM_RUN is interrupted again and again, so that no trial lasts for ever. */
@@ -404,9 +417,10 @@ bool kvm_examine(int kvm, bool whole, struct kvm_findings *f, GError **err)
     if (good && start_timer(&timer)) {
         examine_exit(&t, f);
         examine_kernel_modes(&t, f);
-        if (whole || all_good(f, KVM_MODE_USER)) {
+        if (whole || f->mode[KVM_MODE_LONG].verdict == KVM_GOOD) {
             examine_user_mode(&t, f);
-            examine_rest(&t, f);
+            examine_features(&t, f);
+            examine_tables(&t, f);
         }
         timer_delete(timer);
     }
@@ -419,9 +433,25 @@ bool kvm_examine(int kvm, bool whole, struct kvm_findings *f, GError **err)
 static const char *const mode_names[KVM_MODES] = { "real mode", "protected mode", "32-bit paging", "64-bit kernel",
                                                    "64-bit programs" };
 
+bool kvm_is_sound(const struct kvm_findings *f)
+{
+    for (unsigned k = 0; k < KVM_MODES; k++)
+        if (f->mode[k].verdict == KVM_WRONG)
+            return false;
+    return !f->own_cpuid && !f->stale_tables && !f->fixed_tsc;
+}
+
 bool kvm_is_good(const struct kvm_findings *f)
 {
-    return all_good(f, KVM_MODES) && !f->own_cpuid && !f->stale_tables && !f->fixed_tsc;
+    return kvm_is_sound(f) && f->mode[KVM_MODE_LONG].verdict == KVM_GOOD && f->mode[KVM_MODE_USER].verdict == KVM_GOOD;
+}
+
+bool kvm_emulates_some(const struct kvm_findings *f)
+{
+    for (unsigned k = 0; k < KVM_MODES; k++)
+        if (f->mode[k].verdict == KVM_SLOW)
+            return true;
+    return false;
 }
 
 /* Modes of one verdict, "a, b". */

@@ -3,7 +3,8 @@
  * that a kernel's emulator does not know (KVM_EXIT_INTERNAL_ERROR).
  *
  * Each instruction is decoded anew, since KVM does not tell which code it has changed. Where misses come close together
- * more is interpreted at each, up to PATIENCE_MAX instructions: a round trip costs as much as some hundred of them.
+ * more is interpreted at each, up to PATIENCE_MAX instructions: a round trip costs as much as some hundred of them. Where
+ * that is not enough another engine gets the guest for a while (kvm_backoff.c).
  * Misses are counted by instruction and address (-d stats).
  *
  * Thread: the vCPU's.
@@ -18,6 +19,7 @@
 #define PATIENCE_MAX 4096
 #define MISSES_CLOSE 200000 /* ns between two that count as one region */
 #define MAX_ADDRESSES 4096
+#define HOPELESS 64 /* such misses in a row, each with PATIENCE_MAX instructions behind it, are for another engine */
 
 static bool in_soft_mode(const struct cpu *cpu)
 {
@@ -74,6 +76,11 @@ bool kvm_run_missed(struct kvm_vcpu *v, enum cpu_exit *why)
     uint64_t rip = cpu->rip;
     unsigned cpl = cpu->cpl;
     v->patience = now - v->last_miss < MISSES_CLOSE ? MIN(v->patience * 2, PATIENCE_MAX) : 1;
+    v->hopeless = v->patience == PATIENCE_MAX ? v->hopeless + 1 : 0;
+    if (v->hopeless == HOPELESS) {
+        v->hopeless = 0;
+        kvm_back_off(v->vm);
+    }
     bool go_on = interpret(v, 1, why);
     count_miss(v, rip, cpl);
     if (go_on && v->patience > 1)

@@ -1,7 +1,7 @@
 /*
  * What the parts of the KVM engine share: kvm.c (life, run loop, exits), kvm_host.c (the device file and what it can),
  * kvm_mem.c (memory slots), kvm_cpuid.c (processor model), kvm_regs.c (register state), kvm_irq.c (interrupts),
- * kvm_soft.c (what runs in the interpreter).
+ * kvm_soft.c (what runs in the interpreter), kvm_backoff.c (what runs under another engine).
  *
  * The state of a vCPU is in struct cpu (`loaded` is false) or in KVM (true), never in both: kvm_load() and kvm_unload()
  * move it, and whoever needs struct cpu calls kvm_unload() first. When vcpu_run returns it is in struct cpu. What KVM
@@ -63,6 +63,8 @@ struct kvm_vcpu {
     uint64_t missed;    /* instructions that KVM could not run */
     int64_t last_miss;  /* host ns */
     unsigned patience;  /* instructions to interpret at the next miss */
+    unsigned hopeless;  /* misses in a row at which it could not grow any more */
+    int64_t slow_since; /* host us since when each exit has been in a mode that KVM emulates; 0: the last was not */
     GHashTable *misses; /* struct kvm_miss by address; VM lock to add */
 };
 
@@ -72,11 +74,24 @@ struct kvm_slot {
     uint32_t flags;
 };
 
+/* See kvm_backoff.c; VM lock. */
+struct kvm_backoff {
+    struct timer timer;
+    struct engine *stand_in; /* in charge for the moment, or NULL */
+    int64_t span;            /* how long the last stay away was meant to be */
+    int64_t since;           /* when it, or its end, was */
+    uint64_t count;
+    int64_t total_ns;
+};
+
 struct kvm_vm {
     struct machine *m;
+    struct engine *engine;
     int kvm, fd;
     size_t run_size;
     struct kvm_findings findings;
+    bool watch_modes; /* some are emulated, and the user wants the guest to run well */
+    struct kvm_backoff backoff;
     struct mem_listener listener;
     GArray *slots; /* struct kvm_slot, by number */
     const struct cpu_model *full_model;
@@ -111,9 +126,16 @@ void kvm_finish_exit(struct kvm_vcpu *v);
 
 /* Tries everything, in some milliseconds; unless `whole`, only until it is clear that it is not good. */
 bool kvm_examine(int kvm, bool whole, struct kvm_findings *f, GError **err);
-/* All modes run right and by the processor. */
+/* Whatever it runs, it runs right. */
+bool kvm_is_sound(const struct kvm_findings *f);
+/*
+ * Sound, and the processor runs at least 64-bit code. Modes that the kernel emulates may be left: firmware is in them for a
+ * moment, and of guests that stay there kvm_watch_mode() takes care.
+ */
 bool kvm_is_good(const struct kvm_findings *f);
-/* What keeps it from being good, in a line; as a table. */
+/* Some modes are run by the kernel, one instruction after the other. */
+bool kvm_emulates_some(const struct kvm_findings *f);
+/* All that is not as it should be, in a line; as a table. */
 void kvm_describe_flaws(const struct kvm_findings *f, GString *out);
 void kvm_print_findings(const struct kvm_findings *f, GString *out);
 
@@ -145,6 +167,18 @@ bool kvm_unload(struct kvm_vcpu *v);
 
 /* Before KVM_RUN: hands over what is pending, or asks to be told when it can. */
 void kvm_inject(struct kvm_vcpu *v);
+
+/* --- kvm_backoff.c ------------------------------------------------------------------------------------------------ */
+
+/* The vCPU's thread, without locks: has another engine take over for a while, soon. */
+void kvm_back_off(struct kvm_vm *vm);
+/* VM lock. */
+void kvm_backoff_start(struct kvm_vm *vm);
+void kvm_backoff_stop(struct kvm_vm *vm);
+void kvm_backoff_info(const struct kvm_vm *vm, GString *out);
+enum kvm_mode kvm_mode_of(const struct kvm_sregs *s);
+/* After an exit that has given s.regs.sregs: backs off if the guest stays in a mode that is emulated. */
+void kvm_watch_mode(struct kvm_vcpu *v);
 
 /* --- kvm_soft.c --------------------------------------------------------------------------------------------------- */
 

@@ -34,6 +34,8 @@ struct accel {
 struct engine *accel_engine(struct machine *m, const struct accel_ops *ops, GError **err);
 /* All that work here are started, but for those that one must name. */
 void accel_start_all(struct machine *m);
+/* The fittest engine but that one, started now if it has not been; main loop. NULL: there is none. */
+struct engine *accel_stand_in(struct machine *m, const struct engine *e);
 /* Has the engine know all vCPUs. */
 bool engine_init_vcpus(struct engine *e, GError **err);
 void engine_fini_vcpus(struct engine *e);

@@ -157,6 +157,7 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds)
     g->result = GUEST_RUNNING;
     vcpus_start(g->m, &err);
     g_assert_no_error(err);
+    clock_start(g->m->clock);
     g->timeout = g_timeout_add_seconds(seconds * time_scale(), on_timeout, g);
     clock_start(g->m->clock);
     vcpus_resume(g->m);
@@ -166,6 +167,7 @@ int guest_run(struct guest *g, uint16_t addr, unsigned seconds)
     if (g->timeout)
         g_source_remove(g->timeout);
     vcpus_stop(g->m);
+    clock_stop(g->m->clock);
     return g->result;
 }
 
