@@ -10,7 +10,9 @@
 #include "hw/core/vm_lock.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
 
 /* --- Requests ----------------------------------------------------------------------------------------------------- */
 
@@ -265,16 +267,46 @@ static struct blk_node *open_tree(struct blk *b, const char *file, const char *f
     return n;
 }
 
+/*
+ * A temporary qcow2 image over it, which takes what is written and goes with us: its name is gone already. The image
+ * itself is only read.
+ */
+static struct blk_node *open_overlay(struct blk *b, const char *file, const char *format, struct opts *o, GError **err)
+{
+    struct blk_node *n = NULL, *base = blk_node_open(file, format, b->flags, NULL, o, err);
+    if (!base)
+        return NULL;
+    const char *dir = g_getenv("TMPDIR");
+    g_autofree char *path = g_build_filename(dir && *dir ? dir : "/var/tmp", "trapeze-XXXXXX", NULL);
+    g_autofree char *below = g_canonicalize_filename(base->file->path, NULL);
+    struct opts *create = opts_parse("", NULL);
+    opts_set(create, "backing_file", below);
+    opts_set(create, "backing_fmt", base->driver->name);
+    uint64_t size = base->size;
+    blk_node_close(base);
+    int fd = g_mkstemp_full(path, O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        opts_error(err, "snapshot=on: '%s' cannot be made: %s", path, g_strerror(errno));
+    } else {
+        close(fd);
+        if (blk_qcow2_driver.create(path, size, create, err))
+            n = blk_node_open(path, "qcow2", b->flags | BLK_OPEN_WRITE | BLK_OPEN_NO_FLUSH, b->async, NULL, err);
+        unlink(path);
+    }
+    opts_free(create);
+    return n;
+}
+
 bool blk_open(struct blk *b, const char *file, const char *format, struct opts *o, GError **err)
 {
     g_assert(!b->root);
-    b->root = open_tree(b, file, format, o, err);
+    b->root = b->snapshot ? open_overlay(b, file, format, o, err) : open_tree(b, file, format, o, err);
     return b->root != NULL;
 }
 
 bool blk_change(struct blk *b, const char *file, const char *format, GError **err)
 {
-    struct blk_node *n = open_tree(b, file, format, NULL, err);
+    struct blk_node *n = b->snapshot ? open_overlay(b, file, format, NULL, err) : open_tree(b, file, format, NULL, err);
     if (!n)
         return false;
     blk_eject(b);

@@ -204,8 +204,8 @@ static bool configure(struct blk *b, struct machine *m, struct opts *o, int inde
         !take_word(o, "aio", aio, &how, err) || !blk_throttle_options(&b->throttle, o, err) ||
         !take_file(o, &file, &format, err))
         return false;
-    if (b->snapshot)
-        return opts_error(err, "snapshot=on: this version has no temporary overlays");
+    if (b->snapshot && b->read_only)
+        b->snapshot = false; /* nothing is written */
     b->async = blk_async_new(b->loop, how != 2);
     if (file && !blk_open(b, file, format, o, err))
         return false;

@@ -183,12 +183,20 @@ static int file_discard(struct blk_node *n, uint64_t offset, uint64_t bytes)
     return ret == -ENOTSUP ? 0 : ret;
 }
 
+/* By a byte at the end: what others write meanwhile stays, which ftruncate(2) would not promise. */
+static int extend(struct file_node *s, uint64_t end)
+{
+    struct iovec iov = { "", 1 };
+    ssize_t r = transfer(s->fd, true, end - 1, &iov, 1);
+    return r < 0 ? (int)r : r == 0 ? -ENOSPC : 0;
+}
+
 static int file_write_zeroes(struct blk_node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
     struct file_node *s = file_node(n);
     int ret = -ENOTSUP;
     if (!s->device && offset >= __atomic_load_n(&n->size, __ATOMIC_RELAXED) && (flags & BLK_UNMAP))
-        ret = ftruncate(s->fd, (off_t)(offset + bytes)) < 0 ? -errno : 0;
+        ret = extend(s, offset + bytes);
     else if ((flags & BLK_UNMAP) && (s->device || offset + bytes <= __atomic_load_n(&n->size, __ATOMIC_RELAXED)))
         ret = allocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, &s->punch, offset, bytes);
     if (ret == -ENOTSUP)

@@ -53,6 +53,8 @@ enum blk_open_flags {
     BLK_OPEN_LOCK_OPTIONAL = 1 << 6, /* a file system without locks is no error */
 };
 
+#define BLK_OPEN_DEPTH (1u << 24) /* times how many images are above this one: backing chains end somewhere */
+
 /* What is known of a stretch of an image. */
 enum blk_extent_kind {
     BLK_EXTENT_DATA = 1 << 0,      /* has content of its own here */
@@ -68,6 +70,29 @@ struct blk_extent {
 };
 
 enum blk_prealloc { BLK_PREALLOC_OFF, BLK_PREALLOC_METADATA, BLK_PREALLOC_FALLOC, BLK_PREALLOC_FULL };
+
+struct blk_snapshot {
+    char *id, *name;
+    uint64_t vm_state_size, date_sec, vm_clock_ns, disk_size, icount;
+    uint32_t date_nsec;
+};
+
+enum blk_fix { BLK_FIX_NOTHING, BLK_FIX_LEAKS, BLK_FIX_ALL };
+
+struct blk_check {
+    uint64_t corruptions, leaks, errors;             /* found and left; errors: what could not be looked at */
+    uint64_t corruptions_fixed, leaks_fixed;
+    uint64_t total_clusters, allocated, compressed, fragmented; /* of the guest's disk */
+    uint64_t image_end;                              /* bytes of the file in use */
+    GString *messages;                               /* lines, one for each problem, as qemu-img writes them; may be NULL */
+};
+
+/* What an image says of itself, for trapeze-img info: name, value as text (or JSON where it is no string). */
+struct blk_fact {
+    const char *name;
+    char *value;
+    bool string;
+};
 
 struct blk_driver {
     const char *name; /* as format= says it: "qcow2" */
@@ -87,6 +112,20 @@ struct blk_driver {
     int (*write_zeroes)(struct blk_node *n, uint64_t offset, uint64_t bytes, unsigned flags);
     int (*map)(struct blk_node *n, uint64_t offset, uint64_t bytes, struct blk_extent *e);
     bool (*resize)(struct blk_node *n, uint64_t size, enum blk_prealloc prealloc, bool shrink, GError **err);
+    /* Whole clusters, compressed. The following may be NULL, too, where a format has no such thing. */
+    int (*write_compressed)(struct blk_node *n, uint64_t offset, uint64_t bytes, const struct blk_vec *v);
+    /* A new image; takes its options out of `o`. */
+    bool (*create)(const char *path, uint64_t size, struct opts *o, GError **err);
+    bool (*check)(struct blk_node *n, struct blk_check *c, enum blk_fix fix, GError **err);
+    GArray *(*facts)(struct blk_node *n); /* struct blk_fact */
+    GArray *(*snapshots)(struct blk_node *n); /* struct blk_snapshot; blk_snapshots_free() */
+    bool (*snapshot_create)(struct blk_node *n, const char *name, GError **err);
+    bool (*snapshot_apply)(struct blk_node *n, const char *name, GError **err);
+    bool (*snapshot_delete)(struct blk_node *n, const char *name, GError **err);
+    /* What the image says that is below it; NULL: nothing. Lent. */
+    const char *(*backing_name)(struct blk_node *n, const char **format);
+    bool (*set_backing_name)(struct blk_node *n, const char *name, const char *format, GError **err);
+    uint64_t (*cluster_size)(struct blk_node *n);
     /*
      * Begins a read, write or flush without waiting; r->finish(r, ret) is called later on the main loop. False: cannot, or
      * not now; r is as it was. Under the VM lock. May be NULL.
@@ -105,7 +144,7 @@ struct blk_node {
     bool probed;              /* nobody said what format it is */
 };
 
-extern const struct blk_driver blk_file_driver, blk_raw_driver;
+extern const struct blk_driver blk_file_driver, blk_raw_driver, blk_qcow2_driver;
 
 /* The format of an image that begins so; NULL: one that we do not read. */
 const struct blk_driver *blk_probe(const uint8_t *head, size_t len);
@@ -127,6 +166,11 @@ void blk_node_close(struct blk_node *n); /* writes what is pending; NULL is noth
 struct blk_node *blk_file_open(const char *path, unsigned flags, struct blk_async *async, GError **err);
 /* Makes an empty file of that size, or truncates what is there. */
 bool blk_file_create(const char *path, uint64_t size, enum blk_prealloc prealloc, GError **err);
+
+/* "base.img" as the image at `path` means it: beside that image, if it is no absolute path. Caller frees. */
+char *blk_path_beside(const char *path, const char *name);
+void blk_snapshots_free(GArray *snapshots);
+void blk_facts_free(GArray *facts);
 
 /* These wait. Within n->size: -EINVAL otherwise. */
 int blk_node_read(struct blk_node *n, uint64_t offset, uint64_t bytes, const struct blk_vec *v);

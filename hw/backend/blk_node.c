@@ -17,8 +17,7 @@
 
 /* --- Formats ------------------------------------------------------------------------------------------------------ */
 
-/* raw is last: it takes all. */
-static const struct blk_driver *const formats[] = { &blk_raw_driver };
+static const struct blk_driver *const formats[] = { &blk_raw_driver, &blk_qcow2_driver };
 
 /* What we know only by name. `at` and magic: how its images begin; NULL: not told by that. */
 static const struct {
@@ -53,7 +52,7 @@ const struct blk_driver *blk_driver_find(const char *name)
 
 const char *blk_driver_names(void)
 {
-    return "raw";
+    return "raw, qcow2";
 }
 
 const struct blk_driver *blk_probe(const uint8_t *head, size_t len)
@@ -119,6 +118,30 @@ static const char *local_path(const char *path, GError **err)
         return path;
     opts_error(err, "'%s': this version opens files and block devices only, not %s:", path, scheme);
     return NULL;
+}
+
+char *blk_path_beside(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    if (*name == '/' || !slash)
+        return g_strdup(name);
+    return g_strdup_printf("%.*s%s", (int)(slash + 1 - path), path, name);
+}
+
+void blk_snapshots_free(GArray *snapshots)
+{
+    for (guint i = 0; i < snapshots->len; i++) {
+        g_free(g_array_index(snapshots, struct blk_snapshot, i).id);
+        g_free(g_array_index(snapshots, struct blk_snapshot, i).name);
+    }
+    g_array_free(snapshots, TRUE);
+}
+
+void blk_facts_free(GArray *facts)
+{
+    for (guint i = 0; i < facts->len; i++)
+        g_free(g_array_index(facts, struct blk_fact, i).value);
+    g_array_free(facts, TRUE);
 }
 
 static void free_node(struct blk_node *n)

@@ -3,6 +3,7 @@
 #define TESTS_LIB_BLK_TEST_H
 
 #include "hw/backend/blk_int.h"
+#include "hw/core/device.h"
 
 #include <glib.h>
 
