@@ -86,7 +86,7 @@ static void shadow_fill(struct check *c, const struct tlb *t, uint64_t addr, boo
     uint64_t empty = tlb_empty_tag(k), tag_write = empty;
     if (c->shadow.used[k / 64] >> (k % 64) & 1 && e->tag_read == t->e[k].tag_read && e->addend == t->e[k].addend)
         tag_write = e->tag_write;
-    tlb_forget_stack(&c->shadow, addr);
+    tlb_forget_copies(&c->shadow, addr);
     *e = (struct tlb_entry){ t->e[k].tag_read, write ? t->e[k].tag_write : tag_write, empty, t->e[k].addend };
     c->shadow.used[k / 64] |= UINT64_C(1) << (k % 64);
 }

@@ -406,6 +406,12 @@ struct cpu {
 
     uint8_t run_failures[256];    /* of the JIT's runs, by instruction, lately */
     uint32_t runs_failed;
+    int32_t slot_misses_left;     /* of TLB slots; below 0 it is time to look which have too many */
+    uint16_t slot_misses[TLB_SLOTS]; /* since then: */
+    uint64_t slots_since;         /* in ns of the thread's time */
+    uintptr_t hot_samples[32];    /* host addresses of where generated code was lately, and of what may have called it */
+    unsigned hot_next;
+    int64_t hot_sampled;          /* in us */
     uint8_t x87_area[576 + 63];
     struct jump_region jump_regions[JUMP_REGIONS];
     uint64_t jump_turn;

@@ -47,17 +47,36 @@ void tlb_set_free(struct tlb_set *s)
     g_free(s);
 }
 
-/* Page and addend stay: generated code may be between its look at the limit and the last access that this allows. */
-void tlb_forget_stack(struct tlb *t, uint64_t page)
+static void forget_all_slots(struct tlb *t)
 {
-    if (tlb_index(t->stack.page) == tlb_index(page))
+    memset(t->slots.limit, 0, sizeof t->slots.limit);
+    t->slots.filled = false;
+}
+
+static void forget_slots(struct tlb *t, unsigned index)
+{
+    for (unsigned k = 0; k < TLB_SLOTS; k++)
+        if (tlb_index(t->slots.page[k]) == index)
+            t->slots.limit[k] = 0;
+}
+
+/* Page and addend stay: generated code may be between its look at the limit and the last access that this allows. */
+void tlb_forget_copies(struct tlb *t, uint64_t page)
+{
+    unsigned index = tlb_index(page);
+    if (tlb_index(t->stack.page) == index)
         memset(t->stack.limit, 0, sizeof t->stack.limit);
+    if (t->info[index] & TLB_SLOTTED) {
+        if (t->slots.filled)
+            forget_slots(t, index);
+        t->info[index] &= ~(uint64_t)TLB_SLOTTED;
+    }
 }
 
 void tlb_clear_entry(struct tlb *t, unsigned index)
 {
     struct tlb_entry *e = &t->e[index];
-    tlb_forget_stack(t, (uint64_t)index << 12);
+    tlb_forget_copies(t, (uint64_t)index << 12);
     e->tag_read = e->tag_write = e->tag_exec = tlb_empty_tag(index);
     t->used[index / 64] &= ~(UINT64_C(1) << (index % 64));
 }
@@ -66,6 +85,8 @@ void tlb_clear_entry(struct tlb *t, unsigned index)
 static void tlb_drop(struct tlb *t, bool (*drop)(const struct tlb *t, unsigned k, uint64_t arg),
                      uint64_t arg)
 {
+    if (t->slots.filled)
+        forget_all_slots(t);
     for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
         uint64_t bits = t->used[w];
         while (bits) {
@@ -274,7 +295,7 @@ static void tlb_protect(struct tlb *t, uint64_t host_page)
             uint64_t page = entry_page(t, k);
             if (!(t->info[k] & TLB_IO) && page + t->e[k].addend == host_page && t->e[k].tag_write == page) {
                 t->e[k].tag_write = page ^ TLB_SLOW;
-                tlb_forget_stack(t, page);
+                tlb_forget_copies(t, page);
             }
         }
     }

@@ -33,6 +33,7 @@ struct tlb_entry {
 #define TLB_IO (1u << 3)     /* not RAM: addend means nothing */
 #define TLB_ROM (1u << 4)    /* stores go to the region's ops or nowhere */
 #define TLB_BREAK (1u << 5)  /* a data breakpoint lies in the page */
+#define TLB_SLOTTED (1u << 6) /* some slot may be a copy */
 
 /*
  * The page that generated code last found the stack in: a copy of an entry that may be read and written. Accesses relative to the
@@ -44,9 +45,21 @@ struct tlb_stack {
     uint64_t limit[TLB_STACK_WORDS]; /* [n - 1]: n words of 8 bytes fit in the page at offsets below this; 0: no page */
 };
 
+/*
+ * Slots: the same for other accesses in generated code, each with a slot that is for reading or for writing and for one size. Entries
+ * with copies there have TLB_SLOTTED.
+ */
+#define TLB_SLOTS 512
+struct tlb_slots {
+    uint64_t page[TLB_SLOTS], addend[TLB_SLOTS];
+    uint64_t limit[TLB_SLOTS]; /* the access fits in the page at offsets below this; 0: no page */
+    bool filled;               /* some may have a page */
+};
+
 struct tlb {
     struct tlb_entry e[TLB_SIZE];
     struct tlb_stack stack;
+    struct tlb_slots slots;
     uint64_t info[TLB_SIZE];
     uint64_t used[TLB_SIZE / 64]; /* bit per entry: flush cost follows entries in use */
     uint64_t id;                  /* new when a page that code came from may be gone: what was derived from its address is stale */
@@ -104,7 +117,7 @@ struct tlb_set *tlb_set_new(void);
 void tlb_set_free(struct tlb_set *s);
 void tlb_clear_entry(struct tlb *t, unsigned index);
 /* Whenever the entry of this page loses a permission. */
-void tlb_forget_stack(struct tlb *t, uint64_t page);
+void tlb_forget_copies(struct tlb *t, uint64_t page);
 /*
  * Makes each translation that may write to the RAM page at this host address ask again. Its vCPU is not in guest code.
  */

@@ -15,6 +15,7 @@
 #include "cpu/block.h"
 #include "cpu/mem.h"
 #include "hw/core/machine.h"
+#include "hw/core/ram_access.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -26,9 +27,25 @@
 /* Among so many failures of runs, so many of one make an end of it. */
 #define RUN_WINDOW 4096
 #define RUN_FAILURES 64
-#define ALONE_BITS 16
-#define ALONE_MAX (1u << (ALONE_BITS - 3))
+/*
+ * So many misses of slots of the TLB are looked at together. If they have come closer together than so many ns on the average, which
+ * then are two or three percent of the time, the instructions with more of them than the last figure lose their slots.
+ */
+#define SLOT_WINDOW 1024
+#define SLOT_MISS_NS 500
+#define SLOT_MISSES 24
+/* Code that was met more than so many times in the last samples, that far apart, is hot: it gets slots. */
+#define HOT_SAMPLES 2
+#define HOT_SAMPLE_US 1000
+#define MARK_BITS 17
+#define MARK_MAX (1u << (MARK_BITS - 3))
 #define SHARED_CODE (32u << 10) /* room for the code that all units share */
+
+/* A set of instructions by host address. */
+struct marks {
+    uint64_t bits[(1u << MARK_BITS) / 64];
+    unsigned count;
+};
 
 /* A page of RAM with code in it. */
 struct code_page {
@@ -50,8 +67,9 @@ struct jit {
     GHashTable *pages;        /* host address of the page -> struct code_page */
     GPtrArray *limbo;         /* evicted units that a handler under way may still look at */
     uint64_t epoch;           /* counts evictions; atomic */
-    uint64_t alone[(1u << ALONE_BITS) / 64]; /* bit by host address of an instruction that is not to be part of a run */
-    unsigned alone_count;
+    struct marks alone;       /* not to be part of a run */
+    struct marks hot;         /* by granule: to have slots, */
+    struct marks plain;       /* but these are not */
     struct source source;
     struct jit_stats stats;
     struct perfmap *perfmap;  /* or NULL */
@@ -237,15 +255,36 @@ static void code_written(void *opaque, struct ram_block *b, uint64_t offset, uin
 
 /* --- Runs that keep failing ------------------------------------------------------------------------------------------------------- */
 
-static unsigned alone_bit(const uint8_t *host)
+static unsigned mark_bit(const uint8_t *host)
 {
-    return (unsigned)((uintptr_t)host * UINT64_C(0x9e3779b97f4a7c15) >> (64 - ALONE_BITS));
+    return (unsigned)((uintptr_t)host * UINT64_C(0x9e3779b97f4a7c15) >> (64 - MARK_BITS));
 }
 
-static bool is_alone(const struct jit *j, const uint8_t *host)
+static bool is_marked(const struct marks *m, const uint8_t *host)
 {
-    unsigned bit = alone_bit(host);
-    return j->alone[bit / 64] >> (bit % 64) & 1;
+    unsigned bit = mark_bit(host);
+    return m->bits[bit / 64] >> (bit % 64) & 1;
+}
+
+static void mark(struct marks *m, const uint8_t *host)
+{
+    unsigned bit = mark_bit(host);
+    if (m->count > MARK_MAX) /* they may long have gone elsewhere */
+        memset(m, 0, sizeof *m);
+    m->bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+    m->count++;
+}
+
+/* Where the code at this linear address lies, if the TLB knows. */
+static const uint8_t *code_at(const struct cpu *cpu, uint64_t pc)
+{
+    const struct tlb_entry *e = &cpu->tlb_exec->e[tlb_index(pc)];
+    return e->tag_exec == (pc & PAGE_MASK) ? (const uint8_t *)(uintptr_t)(pc + e->addend) : NULL;
+}
+
+static const uint8_t *code_under_way(const struct cpu *cpu)
+{
+    return code_at(cpu, cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip));
 }
 
 /* From *i to the end of its run, `page` being where it lies: each instruction by itself from now on. */
@@ -253,14 +292,8 @@ static void split_run(struct jit *j, const uint8_t *page, const struct insn *i)
 {
     unsigned first = i->end - i->len, last = i->end - 1u;
     pthread_mutex_lock(&j->lock);
-    if (j->alone_count > ALONE_MAX) { /* they may long have gone elsewhere */
-        memset(j->alone, 0, sizeof j->alone);
-        j->alone_count = 0;
-    }
     for (bool more = true; more; i++) {
-        unsigned bit = alone_bit(page + i->end - i->len);
-        j->alone[bit / 64] |= UINT64_C(1) << (bit % 64);
-        j->alone_count++;
+        mark(&j->alone, page + i->end - i->len);
         last = i->end - 1u;
         more = i->flags & INSN_RUN;
     }
@@ -276,10 +309,120 @@ void jit_run_failed(struct jit *j, struct cpu *cpu, const struct insn *i)
     if (++*count < RUN_FAILURES)
         return;
     *count = 0;
-    uint64_t pc = cpu_in_64(cpu) ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
-    const struct tlb_entry *e = &cpu->tlb_exec->e[tlb_index(pc)];
-    if (e->tag_exec == pc)
-        split_run(j, (const uint8_t *)(uintptr_t)(pc + e->addend), i);
+    const uint8_t *page = code_under_way(cpu);
+    if (page)
+        split_run(j, page, i);
+}
+
+/* --- Slots that keep missing ------------------------------------------------------------------------------------------------------ */
+
+static struct unit *unit_of(struct jit *j, const uint8_t *page, const struct insn *i)
+{
+    const struct code_page *p = g_hash_table_lookup(j->pages, page);
+    for (struct unit *u = p ? p->units : NULL; u; u = u->page_next)
+        if (i >= u->insns && i < u->insns + u->insn_count)
+            return u;
+    return NULL;
+}
+
+static bool misses_often(const struct cpu *cpu, const uint16_t *slots)
+{
+    for (unsigned n = 0; n < UNIT_INSN_SLOTS; n++)
+        if (slots[n] && cpu->slot_misses[slots[n] - 1] >= SLOT_MISSES)
+            return true;
+    return false;
+}
+
+/*
+ * Where one of a unit's instructions misses often, others may: they are all looked at before it is translated anew. If there is none,
+ * all of it is rather lukewarm.
+ */
+static void drop_slots(struct jit *j, struct cpu *cpu, const uint8_t *page, const struct insn *i)
+{
+    pthread_mutex_lock(&j->lock);
+    struct unit *u = unit_of(j, page, i);
+    bool any = false;
+    for (unsigned k = 0; u && k < u->insn_count; k++)
+        any |= misses_often(cpu, u->slots[k]);
+    for (unsigned k = 0; u && k < u->insn_count; k++)
+        if (u->slots[k][0] && (!any || misses_often(cpu, u->slots[k])))
+            mark(&j->plain, page + u->insns[k].end - u->insns[k].len);
+    if (u) {
+        page_remove(j, u);
+        kill_unit(j, u);
+        disturb_all(j); /* a loop in it would go on for ever */
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
+static uint64_t thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+void jit_slots_missed(struct jit *j, struct cpu *cpu, const struct insn *i)
+{
+    uint64_t now = thread_ns();
+    const uint8_t *page = code_under_way(cpu);
+    if (now - cpu->slots_since < (uint64_t)SLOT_WINDOW * SLOT_MISS_NS && page && !cpu->watcher)
+        drop_slots(j, cpu, page, i);
+    memset(cpu->slot_misses, 0, sizeof cpu->slot_misses);
+    cpu->slot_misses_left = SLOT_WINDOW;
+    cpu->slots_since = now;
+}
+
+/* --- Slots for hot code ----------------------------------------------------------------------------------------------------------- */
+
+/* All that was translated together with what lies there. */
+static void mark_hot(struct jit *j, const uint8_t *host)
+{
+    const uint8_t *page = page_key(host);
+    unsigned off = (unsigned)(host - page);
+    uint64_t hot = 0;
+    pthread_mutex_lock(&j->lock);
+    struct code_page *p = g_hash_table_lookup(j->pages, page);
+    for (struct unit *u = p ? p->units : NULL; u && !hot; u = u->page_next)
+        if (u->granules & granules(off, off) && !is_marked(&j->hot, page + off / 64 * 64))
+            hot = u->granules;
+    for (unsigned k = 0; k < 64; k++)
+        if (hot >> k & 1)
+            mark(&j->hot, page + k * 64);
+    if (hot)
+        kill_in_page(j, page, hot);
+    pthread_mutex_unlock(&j->lock);
+}
+
+static void note_sample(struct jit *j, struct cpu *cpu, const uint8_t *host)
+{
+    unsigned same = 0;
+    for (unsigned k = 0; host && k < G_N_ELEMENTS(cpu->hot_samples); k++)
+        same += cpu->hot_samples[k] / 256 == (uintptr_t)host / 256;
+    cpu->hot_samples[cpu->hot_next++ % G_N_ELEMENTS(cpu->hot_samples)] = (uintptr_t)host;
+    if (same > HOT_SAMPLES)
+        mark_hot(j, host);
+}
+
+/* Where functions begin, which is where code with calls is left, the stack tells who has called. */
+static const uint8_t *caller(const struct cpu *cpu)
+{
+    uint64_t sp = cpu->r[R_RSP], pc;
+    const struct tlb_entry *e = &cpu->tlb->e[tlb_index(sp)];
+    if (!cpu_in_64(cpu) || sp - e->tag_read > PAGE_SIZE - sizeof pc)
+        return NULL;
+    pc = ram_load((const void *)(uintptr_t)(sp + e->addend), sizeof pc);
+    return code_at(cpu, pc);
+}
+
+void jit_sample(struct jit *j, struct cpu *cpu)
+{
+    int64_t now = g_get_monotonic_time();
+    if (now - cpu->hot_sampled < HOT_SAMPLE_US)
+        return;
+    cpu->hot_sampled = now;
+    note_sample(j, cpu, code_under_way(cpu));
+    note_sample(j, cpu, caller(cpu));
 }
 
 /* --- Eviction --------------------------------------------------------------------------------------------------------------------------- */
@@ -288,6 +431,7 @@ static void unit_free(void *p)
 {
     struct unit *u = p;
     g_free(u->insns);
+    g_free(u->slots);
     g_free(u->links);
     g_free(u->entries);
     g_free(u);
@@ -429,8 +573,13 @@ static struct unit_entry *translate_locked(struct jit *j, struct cpu *cpu, const
     s->precise = j->options.precise;
     if (!has_room(j) || !source_read(s))
         return NULL;
-    for (unsigned k = 0; k < s->count && j->alone_count; k++)
-        s->insns[k].alone = is_alone(j, s->page + s->insns[k].off);
+    for (unsigned k = 0; k < s->count && j->alone.count; k++)
+        s->insns[k].alone = is_marked(&j->alone, s->page + s->insns[k].off);
+    for (unsigned k = 0; k < s->count; k++) {
+        const uint8_t *at = s->page + s->insns[k].off;
+        bool hot = !j->options.hot || is_marked(&j->hot, s->page + s->insns[k].off / 64 * 64);
+        s->insns[k].plain = !hot || is_marked(&j->plain, at);
+    }
     if (__atomic_load_n(gen_at, __ATOMIC_SEQ_CST) != gen || !(__atomic_load_n(watch, __ATOMIC_SEQ_CST) & DIRTY_CODE))
         return NULL;
     struct unit *u = g_new0(struct unit, 1);

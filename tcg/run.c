@@ -103,6 +103,8 @@ const void *jit_call_handler(struct cpu *cpu, const struct insn *i)
     const void *next = NULL;
     jit_flags_from_code(cpu);
     uint64_t epoch = jit_epoch(cpu->jit);
+    if (G_UNLIKELY(cpu->slot_misses_left < 0))
+        jit_slots_missed(cpu->jit, cpu, i);
     if (i->flags & INSN_RUN)
         jit_run_failed(cpu->jit, cpu, i);
     for (;; i++) {
@@ -149,6 +151,8 @@ void jit_run(struct jit *j, struct cpu *cpu, const void *code)
     struct link *l = cpu->jit_link;
     cpu->code_entries++;
     cpu->left_for_link += l != NULL;
+    if (__atomic_load_n(&cpu->poll, __ATOMIC_RELAXED) && !l)
+        jit_sample(j, cpu);
     if (l)
         cpu->rip += l->target;
     cpu->rip &= cpu_ip_mask(cpu);

@@ -21,7 +21,7 @@ struct jit;
 
 struct jit_options {
     size_t size;    /* code memory in bytes */
-    unsigned hot;   /* executions in the interpreter before code is translated */
+    unsigned hot;   /* executions in the interpreter before code is translated; 0: and all code is hot */
     bool precise;   /* no flag is ever stale in a fault frame */
     bool perfmap;   /* names code for perf */
 };

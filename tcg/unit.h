@@ -11,6 +11,7 @@
 #define UNIT_EMITTED (UNIT_INSNS + 64) /* the same, those of short loops counted each time they are emitted */
 #define ROUND_INSNS 12  /* most instructions in a loop of which several rounds are emitted */
 #define ROUNDS 4        /* most of them */
+#define UNIT_INSN_SLOTS 2 /* most accesses of an instruction with a slot of the TLB */
 
 /*
  * Key of a translation: cpu->mode_key in the lower half, and more that the code depends on.
@@ -62,7 +63,9 @@ struct unit {
     struct link *links;
     unsigned link_count;
     struct link *incoming;
+    unsigned insn_count;
     struct insn *insns;     /* those that generated code hands to handlers; one more for what crosses the page's end */
+    uint16_t (*slots)[UNIT_INSN_SLOTS]; /* by instruction: its slots of the TLB, plus 1; 0: none */
 };
 
 /* --- Guest code under translation ---------------------------------------------------------------------------------------- */
@@ -78,6 +81,7 @@ struct guest_insn {
     bool loop;          /* a backward one */
     bool native;        /* the back end has a template; else the handler is called */
     bool falls;         /* execution may go on with the next one */
+    bool plain;         /* its accesses are to have no slots of the TLB */
     bool alone;         /* no check of memory is to be shared with its neighbours */
     bool raises;        /* no instruction: the handler raises */
     bool crosses;       /* its last bytes are in the next page */
@@ -178,6 +182,10 @@ unsigned jit_jumps_first(unsigned region);
 #define INSN_RUN (1u << 13)
 /* Counts how often handlers do what is left of a run from *i on; it is translated without runs if that keeps happening. */
 void jit_run_failed(struct jit *j, struct cpu *cpu, const struct insn *i);
+/* Generated code was left at CS:RIP to have something looked at: notes where time is spent. */
+void jit_sample(struct jit *j, struct cpu *cpu);
+/* Called when cpu->slot_misses_left is less than 0, with the instruction under way: those with too many misses lose their slots. */
+void jit_slots_missed(struct jit *j, struct cpu *cpu, const struct insn *i);
 /* A handler: interprets whatever the instruction is by now, and leaves. */
 void jit_interpret(struct cpu *cpu, const struct insn *i);
 

@@ -211,6 +211,8 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
     const struct gen_template *t = &g->b->templates[at->i.row];
     g->g = at;
     g->slow = -1;
+    g->slots_given = 0;
+    unsigned cold = g->cold_count;
     gen_run_plan(g, (unsigned)(at - g->s->insns));
     if (at->crosses)
         gen_check_next_page(g);
@@ -224,6 +226,9 @@ static void emit_insn(struct gen *g, const struct guest_insn *at)
         gen_call_handler(g);
     if (g->slow >= 0)
         g->cold[g->slow].back = g->e.at;
+    for (; cold < g->cold_count; cold++)
+        if (g->cold[cold].kind == COLD_SLOT)
+            g->cold[cold].back = g->e.at;
     gen_run_end(g, (unsigned)(at - g->s->insns));
 }
 
@@ -306,6 +311,8 @@ void backend_translate(struct backend *b, const struct source *s, struct unit *u
     g->u = u;
     u->code = emit_here(&g->e);
     u->insns = g_new(struct insn, s->count + 1);
+    u->insn_count = s->count;
+    u->slots = g_malloc0(s->count * sizeof u->slots[0]);
     for (unsigned k = 0; k < s->count; k++) {
         u->insns[k] = s->insns[k].i;
         u->insns[k].flags |= sees_x87(&s->insns[k].i) ? INSN_SEES_X87 : 0;

@@ -346,6 +346,10 @@ void entry_emit(struct backend *b, struct emit *e)
     }
     b->find_stack = emit_here(e);
     gen_find_stack(e);
+    for (unsigned write = 0; write < 2; write++) {
+        b->find_slot[write] = emit_here(e);
+        gen_find_slot(e, b, write);
+    }
     emit_align(e, 16);
     string_emit(b, e);
     emit_align(e, 16);
@@ -379,6 +383,7 @@ void backend_name_code(const struct backend *b, struct perfmap *p)
         { b->jump[1], "jit_jump_system" },
         { b->lookup[1], "jit_lookup_system" },
         { b->find_stack, "jit_find_stack" },
+        { b->find_slot[0], "jit_find_slot" },
         { b->rep[0][0][0], "jit_rep" },
         { b->syscall, "jit_syscall" },
         { b->sysret, "jit_sysret" },

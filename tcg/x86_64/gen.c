@@ -3,7 +3,7 @@
  *
  * The memory path is the software TLB's check of cpu/tlb.h: entry by address bits 12 to 21, (address - tag) compared with the
  * last offset at which `bytes` fit into the page, so that pages' ends are caught, too. Whatever it does not let pass goes to the
- * interpreter's handler of the whole instruction.
+ * interpreter's handler of the whole instruction. Hot code looks at the page of the last time first (gen_slot.c).
  */
 #include "tcg/x86_64/gen.h"
 
@@ -249,15 +249,7 @@ void gen_address(struct gen *g, const struct insn *i)
 struct fixup gen_tlb_check(struct gen *g, unsigned reg, unsigned bytes, bool write)
 {
     struct emit *e = &g->e;
-    if (g->b->has_bmi2) {
-        struct enc rorx = { .opcode = 0xf0, .map = EMAP_0F3A, .prefix = 0xf2, .vex = true, .w = true, .imm = 7,
-                            .imm_size = 1 };
-        emit_reg(e, &rorx, H_RCX, reg);
-    } else {
-        emit_mov(e, H_RCX, reg);
-        emit_shift_imm(e, 5, 3, H_RCX, 7);
-    }
-    emit_alu_imm(e, ALU_AND, 2, H_RCX, (TLB_SIZE - 1) << 5);
+    gen_tlb_offset(e, g->b, H_RCX, reg);
     if (reg != H_RAX)
         emit_mov(e, H_RAX, reg);
     size_t tag = write ? offsetof(struct tlb_entry, tag_write) : offsetof(struct tlb_entry, tag_read);
@@ -285,6 +277,10 @@ struct hmem gen_mem(struct gen *g, const struct insn *i, unsigned bytes, bool wr
         return m;
     if (is_simple(i) && !align) {
         int base = address_part(g, i->base, H_R9);
+        if (gen_wants_slot(g, bytes)) {
+            gen_slot_check(g, (unsigned)base, (int32_t)i->disp, bytes, write);
+            return hmem_index(base, H_RCX, 0, (int32_t)i->disp);
+        }
         if (i->disp)
             emit_lea(e, 3, H_RAX, hmem_base(base, (int32_t)i->disp));
         else
@@ -327,7 +323,10 @@ struct hmem gen_mem_at_r9(struct gen *g, const struct insn *i, unsigned bytes, b
         emit_reg(e, &test, 0, H_R9);
         gen_slow_if(g, CC_NZ);
     }
-    gen_slow_from(g, gen_tlb_check(g, H_R9, bytes, write));
+    if (gen_wants_slot(g, bytes))
+        gen_slot_check(g, H_R9, 0, bytes, write);
+    else
+        gen_slow_from(g, gen_tlb_check(g, H_R9, bytes, write));
     return hmem_index(H_R9, H_RCX, 0, 0);
 }
 

@@ -62,10 +62,12 @@ struct backend {
     const uint8_t *jump[2];              /* [1]: gen_system(). RAX: RIP; flags in cpu->arith: goes there, or leaves */
     const uint8_t *look_up;              /* RAX = jit_look_up(); flags and scratch registers are lost */
     const uint8_t *find_stack;           /* gen_find_stack() */
+    const uint8_t *find_slot[2];         /* gen_find_slot(): to read, to write */
     const uint8_t *lookup[2];            /* [1]: gen_system(). RAX: RIP, kept; RCX: its code, or 0 */
     const uint8_t *end;                  /* of all this */
     const uint8_t *syscall, *sysret, *iret[2 /* precise */]; /* between 64-bit code of CPL 3 and 0 (gen_privilege.c); come back to be refused */
     const uint8_t *rep[REP_KINDS][4][2]; /* by size of the elements, and 32 or 64-bit registers (gen_string.c) */
+    unsigned next_slot[2 /* write */][6]; /* by log2 of the size (gen_slot.c) */
     bool has_avx, has_bmi2, has_xsave;
     struct gen_template *templates;      /* by row */
     struct gen *gen;                     /* for the translation under way */
@@ -80,6 +82,7 @@ enum cold_kind {
     COLD_LINK,        /* not yet linked */
     COLD_INSIDE,      /* jump to an instruction of the unit that wants flags in memory; they are in place */
     COLD_FAR,         /* direct jump to another page, flags in place */
+    COLD_SLOT,        /* an access elsewhere than the last time */
     COLD_RUN,         /* accesses to the stack outside the page where it was last */
     COLD_LANDING,     /* where a call comes back, for who has its address from elsewhere */
     COLD_RETURN,      /* the shadow stack does not know this return address (RAX) */
@@ -103,6 +106,8 @@ struct cold {
     bool write;      /* likewise */
     bool in_r9;      /* likewise: the addend goes there */
     int32_t sp;      /* what RSP lacks */
+    uint8_t base;    /* COLD_SLOT: the address is this register + off */
+    uint16_t slot;   /* likewise */
     uint8_t loaded;  /* LOADED_*: as at the jump */
     const struct guest_insn *x87_at; /* likewise */
 };
@@ -131,6 +136,7 @@ struct gen {
     uint8_t loaded;   /* bits of cpu->loaded that are known to be set */
     const struct guest_insn *x87_at; /* the x87 instruction that struct fpu does not name as the last one yet, or NULL */
     struct run run;   /* the last one */
+    unsigned slots_given; /* to the instruction under way */
     int slow;         /* index of the COLD_HANDLER of the instruction under way, or -1 */
     unsigned forward_count, cold_count;
     /* What is above starts anew with each unit. */
@@ -306,6 +312,17 @@ void gen_run_owns_r9(struct gen *g);
 bool gen_run_operand(struct gen *g, const struct insn *i, unsigned bytes, bool write, struct hmem *m);
 void gen_cold_run(struct gen *g, const struct cold *c);
 void gen_find_stack(struct emit *e);
+
+/* --- Slots (gen_slot.c) ------------------------------------------------------------------------------------------------------ */
+
+/* DST = offset of the TLB entry for the linear address in `reg`. */
+void gen_tlb_offset(struct emit *e, const struct backend *b, unsigned dst, unsigned reg);
+/* Is the access of the instruction under way to have a slot? */
+bool gen_wants_slot(const struct gen *g, unsigned bytes);
+/* As gen_tlb_check() of base + disp, which the slot's page is compared with; what misses is seen to. */
+void gen_slot_check(struct gen *g, unsigned base, int32_t disp, unsigned bytes, bool write);
+void gen_cold_slot(struct gen *g, const struct cold *c);
+void gen_find_slot(struct emit *e, const struct backend *b, bool write);
 
 /* --- Flow (gen_flow.c) --------------------------------------------------------------------------------------------------------- */
 

@@ -465,6 +465,10 @@ static void emit_cold(struct gen *g, struct cold *c)
     case COLD_HANDLER:
         cold_handler(g, c);
         break;
+    case COLD_SLOT:
+        gen_cold_slot(g, c);
+        cold_handler(g, c);
+        break;
     case COLD_RUN:
         gen_cold_run(g, c);
         cold_handler(g, c);

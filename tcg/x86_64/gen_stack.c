@@ -198,7 +198,7 @@ void gen_run_end(struct gen *g, unsigned k)
     gen_sync_sp(g);
     for (unsigned n = 0; n < g->cold_count; n++) {
         struct cold *c = &g->cold[n];
-        if (c->run == g->run.number && (c->kind == COLD_HANDLER || c->kind == COLD_RUN))
+        if (c->run == g->run.number && (c->kind == COLD_HANDLER || c->kind == COLD_SLOT || c->kind == COLD_RUN))
             c->back = g->e.at;
     }
 }
