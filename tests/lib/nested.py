@@ -24,7 +24,8 @@ for m in %s; do insmod /lib/$m.ko || echo "BED FAILED $m"; done
 # until_says PATTERN SECONDS COMMAND...: runs it until it has printed that.
 until_says() {
     pattern=$1; left=$2; shift 2
-    "$@" >/tmp/said 2>&1 &
+    : >/tmp/said # what the last one said is not to be found before this one begins
+    "$@" >>/tmp/said 2>&1 &
     while [ $left -gt 0 ] && kill -0 $! 2>/dev/null && ! grep -q "$pattern" /tmp/said; do sleep 1; left=$((left-1)); done
     kill $! 2>/dev/null
     wait $!
