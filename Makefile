@@ -182,7 +182,7 @@ endif
 shift: $(B)/trapeze $(INSIDE)
 	$(Q)$(TEST_ENV) prove -v tests/boot/shift.py :: --long
 
-kvm-nested: $(B)/trapeze $(INSIDE)
+kvm-nested: $(B)/trapeze $(INSIDE) $(patsubst %.c,$(B)/%,$(wildcard tests/guest/*.c))
 	$(Q)$(TEST_ENV) prove -v tests/boot/kvm_nested.py :: --long
 
 demo: $(B)/trapeze

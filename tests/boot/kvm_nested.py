@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""A host with a whole KVM, made of Debian's QEMU (tests/lib/nested.py), and the emulator in it: firmware under each engine. Under KVM,
-if the emulator has it, with --long (make kvm-nested) also Debian's cloud kernel with one and two processors, timed beside QEMU, and
-shifts among all engines.
+"""A host with a whole KVM, made of Debian's QEMU (tests/lib/nested.py), and the emulator in it: firmware under each engine. With --long
+(make kvm-nested) also, under KVM: the bare-metal guests of tests/guest; the machine that Debian's cloud kernel sees, compared with the
+JIT's here; that kernel with one and two processors, timed beside QEMU; and shifts among all engines. --long --guests, --machine,
+--smp1, --smp2: only that part.
 """
-import os, re, shutil, sys
+import hashlib, os, re, shutil, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
-import initramfs
-from guest import Failure, Skip, Tap, fetch, host_program, inside
+import initramfs, look
+from guest import BUILD, TOP, Failure, Skip, Tap, fetch, host_program, inside
 from nested import FIRMWARE, Bed, ours
 
 LONG = '--long' in sys.argv
+ALL_PARTS = ('guests', 'machine', 'smp1', 'smp2')
+PARTS = [p for p in ALL_PARTS if '--' + p in sys.argv] or ALL_PARTS
 NEEDED = ('read-only memory', 'irqchip', 'split irqchip', 'irq routing', 'irqfd', 'ioeventfd', 'immediate exit', 'xsave', 'xcrs',
           'vcpu events', 'debug registers', 'mp state', 'adjust clock', 'guest debug')
 
@@ -26,11 +29,32 @@ poweroff -f
 """
 
 
+def busybox():
+    return fetch('bookworm', 'amd64', 'busybox-static', 'bin/busybox')
+
+
+def kernel():
+    return fetch('bookworm', 'amd64', 'linux-image-cloud-amd64', 'boot/vmlinuz-*')
+
+
+def initrd(script):
+    return initramfs.build(busybox(), {'init': (script.encode(), True)}), False
+
+
 def guest_files():
-    busybox = fetch('bookworm', 'amd64', 'busybox-static', 'bin/busybox')
-    kernel = fetch('bookworm', 'amd64', 'linux-image-cloud-amd64', 'boot/vmlinuz-*')
-    return {'guest/vmlinuz': (open(kernel, 'rb').read(), False),
-            'guest/initrd': (initramfs.build(busybox, {'init': (GUEST_INIT.encode(), True)}), False)}
+    return {'guest/vmlinuz': (open(kernel(), 'rb').read(), False), 'guest/initrd': initrd(GUEST_INIT), 'guest/look': initrd(look.INIT)}
+
+
+def bare_files():
+    """The programs of tests/guest."""
+    files = {}
+    for name in bare_programs():
+        files.update(host_program(os.path.join(BUILD, 'tests/guest', name)))
+    return files
+
+
+def bare_programs():
+    return sorted(name[:-2] for name in os.listdir(os.path.join(TOP, 'tests/guest')) if name.endswith('.c'))
 
 
 def qemu_files():
@@ -61,54 +85,153 @@ def seabios(bed, engine):
         raise Failure(said[-1000:])
 
 
-# --- Under KVM --------------------------------------------------------------------------------------------------------------------
+# --- Bare-metal guests under KVM --------------------------------------------------------------------------------------------------
 
-# QEMU's emulation of AMD-V lets XSETBV pass by the kernel inside, which then does not know the guest's XCR0: guests have no XSAVE.
+# What the bed's processor or kernel does otherwise. "Without KVM": the same code fails the same way in QEMU's emulation outside the bed;
+# "QEMU under KVM": it fails the same way in the bed under QEMU's -accel kvm. All that is not named here must succeed.
+FLAWS = {
+    '/guest/debug/': 'single steps and breakpoints go astray, without KVM, too',
+    '/guest/faults64': 'LTR of a null selector is no #GP but leaves no TSS, and the next interrupt ends QEMU ("invalid tss")',
+    '/guest/paging32/': 'reserved bits and PDPTEs are not as the manual says, without KVM, too',
+    '/guest/paging64/': '#PF for a reserved bit lacks P, without KVM, too; under KVM there are no protection keys here',
+    '/guest/prot32': 'segment rights, task gates and SYSENTER, without KVM, too',
+    '/guest/remap/global': 'no INVPCID here',
+    '/guest/remap/invpcid': 'no INVPCID here',
+    '/guest/remap/large': 'an old translation of a large page is used, under QEMU under KVM, too',
+    '/guest/remap/spaces': 'no PCID here',
+    '/guest/smc/often': 'stores to code are not seen at once, under QEMU under KVM, too',
+    '/guest/smc/own': 'stores to code are not seen at once, under QEMU under KVM, too',
+    '/guest/smc/patch': 'stores to code are not seen at once, under QEMU under KVM, too',
+    '/guest/smc-cross/': 'stores to code are not seen at once (as /guest/smc/own under QEMU under KVM)',
+    '/guest/tasks/': 'CR0.TS and flags at task switches, under QEMU under KVM, too',
+    '/guest/triple-fault': 'the kernel resets a processor in shutdown, and what led to it is lost',
+}
+
+
+def flaw(case):
+    return next((why for path, why in FLAWS.items() if case == path or case.startswith(path if path[-1] == '/' else path + '/')), None)
+
+
+def bare(bed, program, case):
+    said = bed.run('ACCEL=kvm timeout 60 %s -p %s 2>&1' % (program, case), 90, None)
+    if not re.search(r'^ok ', said, re.M):
+        raise Failure(said[-2000:])
+
+
+def bare_guests(tap, bed):
+    for program in bare_programs():
+        for case in re.findall(r'^/\S+', bed.run('ACCEL=kvm %s -l' % program, 30), re.M):
+            why = flaw(case)
+            if why:
+                tap.skip(case, why)
+            else:
+                tap.run(case, bare, bed, program, case)
+
+
+# --- Debian's kernel under KVM ----------------------------------------------------------------------------------------------------
+
+# QEMU's emulation of AMD-V lets XSETBV pass by the kernel inside, which then does not know the guest's XCR0. The emulator finds out by
+# itself; QEMU must be told.
 QEMU = 'qemu-system-x86_64 -L /usr/share/seabios -L /usr/share/qemu -accel kvm -cpu host,-xsave'
-BOOT = '%s -nographic -net none -no-reboot -m 256 -smp %d -kernel /guest/vmlinuz -initrd /guest/initrd -append "console=ttyS0 panic=-1 quiet"'
+MACHINE = '-nographic -net none -no-reboot -m 256 -smp %d -kernel /guest/vmlinuz -initrd /guest/initrd -append "console=ttyS0 panic=-1 quiet"'
+LIMIT = 60  # s
+TRIES = 3   # of QEMU: sometimes it hangs in there
+TURNS = 4
+MOST = 1.2  # times QEMU's time
 
 
-def boot(bed, program, cpus):
-    """Boots Debian's cloud kernel to its power-off. Returns what it calculated, what it complained about, and how long it took there."""
-    def clock():
+class Boot:
+    """Debian's cloud kernel up to its power-off: what it calculated, what it complained about, and how long it took there."""
+
+    def __init__(self, bed, program, cpus):
+        start = self.clock(bed)
+        said = bed.run('timeout -s KILL %d %s %s' % (LIMIT, program, MACHINE % cpus), LIMIT + 60, None)
+        self.seconds = self.clock(bed) - start
+        if 'FIRST LINE cpus=%d\n' % cpus not in said or 'LAST LINE' not in said:
+            raise Failure('it does not come to its end within %d s:\n%s' % (LIMIT, said[-3000:]))
+        print(''.join('# %s\n' % line for line in re.findall(r'^(?:trapeze:|accel:).*', said, re.M)), end='', flush=True)
+        self.said = said
+        self.work = re.findall(r'^SUM.*|^\w{64} .*', said, re.M)
+        self.complaints = set(re.findall(r'^COMPLAINT \[.*?\] (?:WARNING: CPU: \d+ PID: \d+ at )?(\S+)', said, re.M))
+
+    @staticmethod
+    def clock(bed):
         return float(bed.run('cat /proc/uptime').split()[0])
-    start = clock()
-    said = bed.run('timeout 240 ' + BOOT % (program, cpus), 260)
-    if 'FIRST LINE cpus=%d\n' % cpus not in said or 'LAST LINE' not in said:
-        raise Failure(said[-3000:])
-    print('\n'.join('# ' + line for line in re.findall(r'^(?:trapeze:|accel:).*', said, re.M)), flush=True)
-    work = re.findall(r'^SUM.*|^\w{64} .*', said, re.M)
-    complaints = re.findall(r'^COMPLAINT \[.*?\] (?:WARNING: CPU: \d+ PID: \d+ at )?(\S+)', said, re.M)
-    return said, work, complaints, clock() - start
 
 
-def compare(bed, ours, cpus, theirs, most):
-    """Runs ours; what it calculates and complains about must be as under QEMU (whose own kernel finds fault with QEMU's processor)."""
-    said, work, complaints, seconds = boot(bed, 'trapeze -cpu max,-xsave ' + ours, cpus)
-    print('# %.1f s, QEMU under KVM %.1f s' % (seconds, theirs[3]), flush=True)
-    if work != theirs[1] or set(complaints) - set(theirs[2]):
-        raise Failure('something is wrong:\n' + said[-3000:])
-    if most and seconds > most * theirs[3]:
-        raise Failure('%.1f s are more than %.1f times %.1f s' % (seconds, most, theirs[3]))
-    return said
+def boot_qemu(bed, cpus):
+    for n in range(1, TRIES + 1):
+        try:
+            return Boot(bed, QEMU, cpus)
+        except Failure as e:
+            print('# QEMU under KVM, -smp %d, try %d of %d: %s' % (cpus, n, TRIES, str(e).replace('\n', '\n# ')), flush=True)
+    raise Skip('QEMU under KVM hung %d times in here: there is nothing to compare with' % TRIES)
 
 
-def kvm_shift(bed, cpus, theirs):
-    said = compare(bed, '-accel auto,shift=50 -d stats', cpus, theirs, 0)
-    m = re.search(r'accel: shifts: (\d+) .*', said)
+def boot_ours(bed, options, cpus, expected):
+    """What it calculates must be as on the host; complaints can only be about the bed: those that QEMU's guest has, too."""
+    ours = Boot(bed, 'trapeze ' + options, cpus)
+    if ours.work != expected:
+        raise Failure('it calculates wrongly:\n' + ours.said[-3000:])
+    return ours
+
+
+def native():
+    """What GUEST_INIT calculates."""
+    s = 0
+    for i in range(1, 2001):
+        s = (s * 31 + i) % 1000003
+    data = (b'trapeze\n' * 125000)[:1000000]
+    return ['SUM %d' % s, hashlib.sha256(data).hexdigest() + '  -']
+
+
+def debian(bed, cpus, boots):
+    boots.append(boot_ours(bed, '-accel kvm', cpus, native()))
+
+
+def beside_qemu(bed, cpus, boots):
+    """By turns, until the best of ours is good enough beside the best of theirs: who else is on this machine disturbs now one, now the
+    other.
+    """
+    theirs = []
+    for n in range(TURNS):
+        theirs.append(boot_qemu(bed, cpus))
+        ours, peer = min(b.seconds for b in boots), min(b.seconds for b in theirs)
+        print('# -smp %d: %.1f s, QEMU under KVM %.1f s, best of %d turns: %.2f times' % (cpus, ours, peer, n + 1, ours / peer), flush=True)
+        if ours <= MOST * peer:
+            break
+        boots.append(boot_ours(bed, '-accel kvm', cpus, native()))
+    else:
+        raise Failure('more than %.1f times' % MOST)
+    for b in boots:
+        if b.complaints - theirs[0].complaints:
+            raise Failure('the kernel complains, but not under QEMU: %s' % (b.complaints - theirs[0].complaints))
+
+
+def kvm_shift(bed, cpus):
+    ours = boot_ours(bed, '-accel auto,shift=50 -d stats', cpus, native())
+    m = re.search(r'accel: shifts: (\d+) .*', ours.said)
     if not m or int(m.group(1)) < 50 or 'kvm' not in m.group(0):
-        raise Failure('fewer than 50 shifts, or not to KVM:\n' + said[-2000:])
+        raise Failure('fewer than 50 shifts, or not to KVM:\n' + ours.said[-2000:])
+
+
+def same_machine(bed):
+    said = bed.run('timeout -s KILL %d trapeze -accel kvm %s -kernel /guest/vmlinuz -initrd /guest/look -append "%s"' % (
+        LIMIT, ' '.join(look.MACHINE), look.COMMAND_LINE), LIMIT + 60)
+    look.compare({'kvm': look.seen(said), 'jit': look.under('jit', kernel(), busybox())})
 
 
 def under_kvm(tap, bed, engines):
+    if 'guests' in PARTS:
+        bare_guests(tap, bed)
+    if 'machine' in PARTS:
+        tap.run('the same machine under KVM as under the JIT', same_machine, bed)
     for cpus in (1, 2):
-        try:
-            theirs = boot(bed, QEMU, cpus)
-        except Failure as e:
-            tap.ok(False, 'QEMU under KVM, -smp %d' % cpus, e)
-            continue
-        tap.run('Debian under KVM, -smp %d' % cpus, compare, bed, '-accel kvm', cpus, theirs, 1.2)
-        tap.run('shifts among %s, -smp %d' % (', '.join(engines), cpus), kvm_shift, bed, cpus, theirs)
+        if 'smp%d' % cpus in PARTS:
+            boots = []
+            tap.run('Debian under KVM, -smp %d' % cpus, debian, bed, cpus, boots)
+            tap.run('beside QEMU under KVM, -smp %d' % cpus, beside_qemu, bed, cpus, boots)
+            tap.run('shifts among %s, -smp %d' % (', '.join(engines), cpus), kvm_shift, bed, cpus)
 
 
 def main():
@@ -116,7 +239,7 @@ def main():
     try:
         files = {**ours(), **inside('kvm_probe')}
         if LONG:
-            files.update({**guest_files(), **qemu_files()})
+            files.update({**guest_files(), **qemu_files(), **bare_files()})
         bed = Bed(files)
     except Skip as e:
         tap.skip('a host with a whole KVM', e)

@@ -6,7 +6,7 @@ shift.py --long does more of it, and with other numbers of processors (make shif
 """
 import os, re, subprocess, sys, tempfile, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
-import guest
+import guest, look
 from guest import SCALE, Failure, Guest, Skip, Tap, engines, fetch, inside, temp_initramfs
 
 LONG = '--long' in sys.argv
@@ -170,43 +170,8 @@ def shift(cpus, ms, rounds, at_least, *more):
 
 # --- The same machine ---------------------------------------------------------------------------------------------------------
 
-LOOK = """#!/bin/busybox sh
-export PATH=/bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev 2>/dev/null
-sed 's/^/SAME iomem /' /proc/iomem
-sed 's/^/SAME ioports /' /proc/ioports
-sed -n 's/^ *\\([A-Za-z0-9]*\\):[ 0-9]*/SAME interrupts \\1 /p' /proc/interrupts
-for t in /sys/firmware/acpi/tables/*; do [ -f $t ] && echo "SAME acpi $(md5sum $t)"; done
-for t in /sys/firmware/dmi/tables/*; do [ -f $t ] && echo "SAME smbios $(md5sum $t)"; done
-echo LAST LINE
-poweroff -f
-"""
-
-
-def look(engine):
-    guest.ACCEL = engine
-    with temp_initramfs(busybox(), LOOK) as initrd, \
-            Guest('-nographic', '-m', '512', '-smp', '2', '-no-reboot', '-kernel', kernel(), '-initrd', initrd.name,
-                  '-append', 'console=ttyS0 panic=-1 quiet nokaslr') as g:
-        g.expect('LAST LINE', 300)
-        g.wait(30)
-        return re.findall(r'SAME (.*?)\r', g.text)
-
-
 def same_machine():
-    there = several_engines()
-    seen = {engine: look(engine) for engine in there}
-    first = seen[there[0]]
-    for kind in ('iomem', 'ioports', 'interrupts', 'acpi', 'smbios'):
-        if sum(line.startswith(kind) for line in first) < 2:
-            raise Failure('the guest tells nothing of %s:\n%s' % (kind, '\n'.join(first)))
-    for engine in there[1:]:
-        differences = set(seen[engine]) ^ set(first)
-        if differences:
-            raise Failure('%s and %s differ:\n%s' % (there[0], engine, '\n'.join(sorted(differences))))
-    print('# %d lines the same under %s' % (len(first), ', '.join(there)), flush=True)
+    look.compare({engine: look.under(engine, kernel(), busybox()) for engine in several_engines()})
 
 
 tap = Tap()
