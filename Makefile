@@ -72,7 +72,7 @@ URING_UNUSED := $(if $(HOST_URING),,hw/backend/blk_uring.c)
 SRCS := $(filter-out $(FPU_UNUSED) $(JIT_UNUSED) $(KVM_UNUSED) $(URING_UNUSED),$(wildcard cpu/*.c accel/*.c hw/*.c hw/*/*.c ui/*.c) \
 	$(if $(HOST_JIT),$(wildcard tcg/*.c tcg/$(HOST_JIT)/*.c)))
 AML := $(patsubst pc-bios/%.asl,$(B)/obj/pc-bios/%.aml.o,$(wildcard pc-bios/*.asl))
-LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c,$(SRCS))) $(AML)
+LIB_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out ui/main.c ui/img%.c,$(SRCS))) $(AML)
 LIB := $(B)/libtrapeze.a
 
 # tests/<group>/<name>.c is a test program, an executable tests/<group>/<name>.py a test as it is; tests/lib is linked
@@ -107,7 +107,7 @@ endif
 
 # --- Rules --------------------------------------------------------------------------------------------------------------
 
-all: $(B)/trapeze
+all: $(B)/trapeze $(B)/trapeze-img
 
 $(B)/obj/%.o: %.c $(B)/flags build/config.h
 	$(say) CC $<
@@ -134,6 +134,10 @@ $(LIB): $(LIB_OBJS) $(B)/objects
 	$(Q)$(AR) rcs $@ $(LIB_OBJS)
 
 $(B)/trapeze: $(B)/obj/ui/main.o $(LIB) $(B)/link
+	$(say) LINK $@
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(B)/trapeze-img: $(patsubst %.c,$(B)/obj/%.o,$(wildcard ui/img*.c)) $(LIB) $(B)/link
 	$(say) LINK $@
 	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
@@ -174,7 +178,7 @@ check: $(FUZZERS)
 	$(Q)set -e; for f in $(FUZZERS); do echo "  FUZZ  $$f"; \
 	$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=$(B)/; done
 else
-check: $(SELECTED) $(B)/trapeze $(INSIDE)
+check: $(SELECTED) $(B)/trapeze $(B)/trapeze-img $(INSIDE)
 	$(if $(strip $(SELECTED)),,$(error T=$(T): no test of that name; they are tests/*/*))
 	$(Q)$(TEST_ENV) prove -j $(JOBS) $(SELECTED) :: --tap
 endif
@@ -209,14 +213,14 @@ debug:
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install $(B)/trapeze $(DESTDIR)$(PREFIX)/bin/trapeze
-	install -m 644 ui/trapeze.1 $(DESTDIR)$(PREFIX)/share/man/man1/trapeze.1
+	install $(B)/trapeze $(B)/trapeze-img $(DESTDIR)$(PREFIX)/bin
+	install -m 644 ui/trapeze.1 ui/trapeze-img.1 $(DESTDIR)$(PREFIX)/share/man/man1
 
 clean:
 	$(Q)[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name 'config.*' -exec rm -rf {} +
 
 help:
-	@echo 'make              build/trapeze (./configure first)'
+	@echo 'make              build/trapeze and build/trapeze-img (./configure first)'
 	@echo 'make demo         boots a Linux to a shell on this terminal; KERNEL=FILE INITRD=FILE ACCEL=ENGINE'
 	@echo 'make check        all tests; T=device/i8254 or T="unit insn" selects, ACCEL=ENGINE, JOBS=N'
 	@echo 'make shift        a guest moves between all engines at random, for a few minutes (a shorter form is in check)'
@@ -235,6 +239,6 @@ help:
 .PHONY: all check shift kvm-nested demo bench boots lint format debug install clean help
 
 ifneq ($(filter-out clean help format lint,$(GOALS)),)
--include $(LIB_OBJS:.o=.d) $(B)/obj/ui/main.d $(TEST_SRCS:%.c=$(B)/obj/%.d) $(TEST_LIB_OBJS:.o=.d)
+-include $(LIB_OBJS:.o=.d) $(B)/obj/ui/main.d $(patsubst %.c,$(B)/obj/%.d,$(wildcard ui/img*.c)) $(TEST_SRCS:%.c=$(B)/obj/%.d) $(TEST_LIB_OBJS:.o=.d)
 -include $(FUZZ_SRCS:%.c=$(B)/obj/%.d) $(BENCHES:$(B)/%=$(B)/obj/%.d)
 endif

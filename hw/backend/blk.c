@@ -360,7 +360,7 @@ struct blk *blk_alloc(const char *id, GMainContext *loop)
 {
     struct blk *b = g_new0(struct blk, 1);
     b->id = g_strdup(id);
-    b->loop = g_main_context_ref(loop);
+    b->loop = g_main_context_ref(loop ? loop : g_main_context_default());
     b->write_cache = true;
     b->on_write_error = BLK_POLICY_ENOSPC;
     for (int i = 0; i < 2; i++)

@@ -194,22 +194,18 @@ struct blk *blk_find(struct machine *m, const char *id)
     return m->blks ? g_hash_table_lookup(m->blks, id) : NULL;
 }
 
-static bool configure(struct blk *b, struct machine *m, struct opts *o, int index, GError **err)
+bool blk_configure(struct blk *b, struct opts *o, const char *file, const char *format, GError **err)
 {
     static const char *const aio[] = { "io_uring", "native", "threads", NULL };
     unsigned how = 0;
-    const char *file, *format;
-    if (!take_place(b, m, o, index, err) || !take_read_only(b, o, err) || !take_cache(b, o, err) ||
-        !take_locking(b, o, err) || !take_discard(b, o, err) || !take_errors(b, o, err) ||
-        !take_word(o, "aio", aio, &how, err) || !blk_throttle_options(&b->throttle, o, err) ||
-        !take_file(o, &file, &format, err))
+    if (!take_read_only(b, o, err) || !take_cache(b, o, err) || !take_locking(b, o, err) || !take_discard(b, o, err) ||
+        !take_errors(b, o, err) || !take_word(o, "aio", aio, &how, err) || !blk_throttle_options(&b->throttle, o, err))
         return false;
     if (b->snapshot && b->read_only)
         b->snapshot = false; /* nothing is written */
     b->async = blk_async_new(b->loop, how != 2);
-    if (file && !blk_open(b, file, format, o, err))
-        return false;
-    return opts_done(o, "file, format, if, index, bus, unit, media, id, readonly, snapshot, cache, aio, discard, "
+    return (!file || blk_open(b, file, format, o, err)) &&
+           opts_done(o, "file, format, if, index, bus, unit, media, id, readonly, snapshot, cache, aio, discard, "
                      "detect-zeroes, werror, rerror, throttling.*, file.locking", err);
 }
 
@@ -224,7 +220,8 @@ struct blk *blk_new_drive_opts(struct machine *m, struct opts *o, enum blk_inter
     struct blk *b = blk_alloc(id ? id : node, m->loop);
     b->machine = m;
     b->drive.interface = interface;
-    bool ok = configure(b, m, o, index, err);
+    const char *file, *format;
+    bool ok = take_place(b, m, o, index, err) && take_file(o, &file, &format, err) && blk_configure(b, o, file, format, err);
     if (ok && !b->id)
         b->id = default_id(b, m);
     if (ok && blk_find(m, b->id))

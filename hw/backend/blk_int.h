@@ -122,10 +122,13 @@ struct blk_driver {
     bool (*snapshot_create)(struct blk_node *n, const char *name, GError **err);
     bool (*snapshot_apply)(struct blk_node *n, const char *name, GError **err);
     bool (*snapshot_delete)(struct blk_node *n, const char *name, GError **err);
+    bool (*snapshot_show)(struct blk_node *n, const char *name, GError **err); /* open for reading: that is what is read */
+    bool (*make_empty)(struct blk_node *n, GError **err); /* says nothing itself any more: the backing image shows */
     /* What the image says that is below it; NULL: nothing. Lent. */
     const char *(*backing_name)(struct blk_node *n, const char **format);
     bool (*set_backing_name)(struct blk_node *n, const char *name, const char *format, GError **err);
     uint64_t (*cluster_size)(struct blk_node *n);
+    bool (*is_dirty)(struct blk_node *n); /* it was not closed properly */
     /*
      * Begins a read, write or flush without waiting; r->finish(r, ret) is called later on the main loop. False: cannot, or
      * not now; r is as it was. Under the VM lock. May be NULL.
@@ -181,6 +184,12 @@ int blk_node_flush(struct blk_node *n);
 int blk_node_discard(struct blk_node *n, uint64_t offset, uint64_t bytes);
 int blk_node_write_zeroes(struct blk_node *n, uint64_t offset, uint64_t bytes, unsigned flags);
 int blk_node_map(struct blk_node *n, uint64_t offset, uint64_t bytes, struct blk_extent *e);
+/*
+ * The same of the chain below, too: in *where the node that decides it, and how far down it is. Where none does, that is
+ * the lowest one that is long enough, and BLK_EXTENT_ZERO.
+ */
+int blk_node_map_chain(struct blk_node *n, uint64_t offset, uint64_t bytes, struct blk_extent *e, struct blk_node **where,
+                       unsigned *depth);
 bool blk_node_resize(struct blk_node *n, uint64_t size, enum blk_prealloc prealloc, bool shrink, GError **err);
 /* Carries out a request, whatever it is. */
 int blk_node_run(struct blk_node *n, struct blk_request *r);
@@ -256,9 +265,11 @@ struct blk {
     bool draining;
 };
 
-/* Without a medium, of no machine, in no table. */
+/* Without a medium, of no machine, in no table; NULL: the default loop. */
 struct blk *blk_alloc(const char *id, GMainContext *loop);
 void blk_free(struct blk *b); /* drains, closes */
+/* Takes all options but those of its place, and opens `file`, if that is not NULL. Once. */
+bool blk_configure(struct blk *b, struct opts *o, const char *file, const char *format, GError **err);
 /* Puts the image in; fails if there is one. The front end is not told. */
 bool blk_open(struct blk *b, const char *file, const char *format, struct opts *o, GError **err);
 

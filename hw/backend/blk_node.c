@@ -260,6 +260,25 @@ int blk_node_map(struct blk_node *n, uint64_t offset, uint64_t bytes, struct blk
     return bytes && within(n, offset, bytes) ? n->driver->map(n, offset, bytes, e) : -EINVAL;
 }
 
+int blk_node_map_chain(struct blk_node *n, uint64_t offset, uint64_t bytes, struct blk_extent *e, struct blk_node **where,
+                       unsigned *depth)
+{
+    int ret = blk_node_map(n, offset, bytes, e);
+    for (*depth = 0; !ret && n->backing && !(e->kind & BLK_EXTENT_ALLOCATED); ++*depth) {
+        bytes = e->bytes;
+        if (offset >= n->backing->size) { /* zeros because it is short */
+            *e = (struct blk_extent){ .bytes = bytes, .kind = BLK_EXTENT_ZERO };
+            break;
+        }
+        n = n->backing;
+        ret = blk_node_map(n, offset, MIN(bytes, n->size - offset), e);
+    }
+    *where = n;
+    if (!ret && !(e->kind & BLK_EXTENT_ALLOCATED))
+        e->kind |= BLK_EXTENT_ZERO;
+    return ret;
+}
+
 bool blk_node_resize(struct blk_node *n, uint64_t size, enum blk_prealloc prealloc, bool shrink, GError **err)
 {
     if (!(n->flags & BLK_OPEN_WRITE))

@@ -9,7 +9,10 @@
  */
 #include "hw/backend/blk_int.h"
 
+#include "hw/core/opts.h"
+
 #include <errno.h>
+#include <string.h>
 
 static bool raw_open(struct blk_node *n, struct opts *o, GError **err)
 {
@@ -84,6 +87,25 @@ static bool raw_start(struct blk_node *n, struct blk_request *r)
     return n->file->driver->start(n->file, r);
 }
 
+static bool raw_create(const char *path, uint64_t size, struct opts *o, GError **err)
+{
+    static const char *const names[] = { "off", NULL, "falloc", "full" };
+    const char *word = opts_take(o, "preallocation");
+    unsigned prealloc = BLK_PREALLOC_OFF;
+    bool nocow = false;
+    if (!opts_take_bool(o, "nocow", &nocow, err) || !opts_done(o, "size, preallocation", err))
+        return false;
+    for (unsigned i = 0; word && i < G_N_ELEMENTS(names); i++) {
+        if (names[i] && strcmp(word, names[i]) == 0) {
+            prealloc = i;
+            word = NULL;
+        }
+    }
+    if (word)
+        return opts_error(err, "preallocation=%s: must be off, falloc or full", word);
+    return blk_file_create(path, size, prealloc, err);
+}
+
 const struct blk_driver blk_raw_driver = {
     .name = "raw",
     .size = sizeof(struct blk_node),
@@ -95,5 +117,6 @@ const struct blk_driver blk_raw_driver = {
     .write_zeroes = raw_write_zeroes,
     .map = raw_map,
     .resize = raw_resize,
+    .create = raw_create,
     .start = raw_start,
 };

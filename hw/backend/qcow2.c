@@ -20,6 +20,7 @@
 #define REFCOUNT_CACHE (UINT64_C(4) << 20)
 #define CACHE_MAX (UINT64_C(1) << 40)
 #define CHAIN_MAX 200
+#define FEATURE_NAMES (8 + 8 * 48) /* bytes of that header extension */
 
 enum extension_type {
     EXT_END = 0,
@@ -86,7 +87,7 @@ static void add_feature_names(GByteArray *out)
         { 0, 0, "dirty bit" },          { 0, 1, "corrupt bit" }, { 0, 2, "external data file" }, { 0, 3, "compression type" },
         { 0, 4, "extended L2 entries" }, { 1, 0, "lazy refcounts" }, { 2, 0, "bitmaps" },        { 2, 1, "raw external data" },
     };
-    G_STATIC_ASSERT(sizeof names[0] == 48);
+    G_STATIC_ASSERT(sizeof names == FEATURE_NAMES - 8);
     add_extension(out, EXT_FEATURE_NAMES, names, sizeof names);
 }
 
@@ -121,7 +122,10 @@ bool qcow2_rewrite_header(struct qcow2 *s, GError **err)
     g_byte_array_append(out, (const guint8 *)&h, (guint)fixed);
     if (s->backing_format)
         add_extension(out, EXT_BACKING_FORMAT, s->backing_format, (uint32_t)strlen(s->backing_format));
-    if (s->version >= 3)
+    size_t rest = 16 + (s->backing_name ? strlen(s->backing_name) : 0);
+    for (guint i = 0; i < s->extensions->len; i++)
+        rest += 16 + g_array_index(s->extensions, struct qcow2_extension, i).len;
+    if (s->version >= 3 && out->len + FEATURE_NAMES + rest <= s->cluster_size) /* it serves for messages only */
         add_feature_names(out);
     for (guint i = 0; i < s->extensions->len; i++) {
         const struct qcow2_extension *e = &g_array_index(s->extensions, struct qcow2_extension, i);
@@ -684,6 +688,11 @@ static uint64_t cluster_size(struct blk_node *n)
     return qcow2(n)->cluster_size;
 }
 
+static bool is_dirty(struct blk_node *n)
+{
+    return qcow2(n)->incompatible & QCOW2_INCOMPAT_DIRTY;
+}
+
 const struct blk_driver blk_qcow2_driver = {
     .name = "qcow2",
     .size = sizeof(struct qcow2),
@@ -705,8 +714,11 @@ const struct blk_driver blk_qcow2_driver = {
     .snapshot_create = qcow2_snapshot_create,
     .snapshot_apply = qcow2_snapshot_apply,
     .snapshot_delete = qcow2_snapshot_delete,
+    .snapshot_show = qcow2_snapshot_show,
+    .make_empty = qcow2_make_empty,
     .backing_name = backing_name,
     .set_backing_name = qcow2_set_backing,
     .cluster_size = cluster_size,
+    .is_dirty = is_dirty,
     .start = qcow2_start,
 };

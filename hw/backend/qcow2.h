@@ -276,6 +276,8 @@ GArray *qcow2_list_snapshots(struct blk_node *n);
 bool qcow2_snapshot_create(struct blk_node *n, const char *name, GError **err);
 bool qcow2_snapshot_apply(struct blk_node *n, const char *name, GError **err);
 bool qcow2_snapshot_delete(struct blk_node *n, const char *name, GError **err);
+bool qcow2_snapshot_show(struct blk_node *n, const char *name, GError **err);
+bool qcow2_make_empty(struct blk_node *n, GError **err);
 /* COPIED says of each entry whether it is true. Lock. */
 int qcow2_update_copied(struct qcow2 *s, uint64_t *wrong);
 /* The L1 table of a snapshot or so, in our byte order; caller frees. NULL: error. */

@@ -78,7 +78,8 @@ static void count_entry(struct check *c, uint64_t entry, bool active, uint64_t *
         c->out->allocated++;
         c->out->compressed += kind == QCOW2_PACKED;
         c->out->fragmented += kind == QCOW2_PACKED || (*next && offset != *next);
-        *next = offset + bytes;
+        if (kind != QCOW2_PACKED)
+            *next = offset + bytes;
     }
     count(c, offset, bytes, "a cluster of data");
 }
@@ -87,9 +88,8 @@ static void count_l1(struct check *c, const uint64_t *l1, uint32_t entries, bool
 {
     struct qcow2 *s = c->s;
     g_autofree uint64_t *l2 = g_malloc(s->cluster_size);
-    uint64_t next = 0;
     for (uint32_t i = 0; i < entries; i++) {
-        uint64_t table = l1[i] & QCOW2_OFFSET;
+        uint64_t table = l1[i] & QCOW2_OFFSET, next = 0;
         if (!table)
             continue;
         if (qcow2_into(s, table) || table >> s->cluster_bits >= c->clusters) {

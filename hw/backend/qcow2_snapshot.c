@@ -385,6 +385,8 @@ static int create(struct qcow2 *s, struct qcow2_snapshot *n)
 
 static int apply(struct qcow2 *s, const struct qcow2_snapshot *n)
 {
+    if (n->disk_size > BLK_SIZE_MAX)
+        return qcow2_damaged(s, "snapshot '%s' has a disk larger than any", n->name);
     int ret = qcow2_write_tables(s, true);
     g_autofree uint64_t *l1 = ret ? NULL : qcow2_read_l1(s, n->l1_offset, n->l1_size, &ret);
     if (!ret)
@@ -495,4 +497,47 @@ bool qcow2_snapshot_apply(struct blk_node *node, const char *name, GError **err)
 bool qcow2_snapshot_delete(struct blk_node *node, const char *name, GError **err)
 {
     return with_one(node, name, true, err);
+}
+
+bool qcow2_snapshot_show(struct blk_node *node, const char *name, GError **err)
+{
+    struct qcow2 *s = qcow2(node);
+    struct qcow2_range r;
+    g_assert(!(node->flags & BLK_OPEN_WRITE));
+    enter(s, &r);
+    guint i = find(s, name);
+    int ret = i == G_MAXUINT ? -ENOENT : 0;
+    const struct qcow2_snapshot *n = ret ? NULL : &g_array_index(s->snapshots, struct qcow2_snapshot, i);
+    if (n && (n->disk_size > BLK_SIZE_MAX || n->l1_size < qcow2_l1_entries(s->cluster_bits, n->disk_size)))
+        ret = qcow2_damaged(s, "snapshot '%s' is shorter than its disk", name);
+    uint64_t *l1 = ret ? NULL : qcow2_read_l1(s, n->l1_offset, n->l1_size, &ret);
+    if (l1) {
+        g_free(s->l1);
+        s->l1 = l1;
+        s->l1_size = n->l1_size;
+        node->size = n->disk_size;
+    }
+    return leave(s, &r, ret, "read", err);
+}
+
+bool qcow2_make_empty(struct blk_node *node, GError **err)
+{
+    struct qcow2 *s = qcow2(node);
+    struct qcow2_range r;
+    enter(s, &r);
+    int ret = qcow2_write_tables(s, true);
+    if (!ret)
+        ret = release_all(s, s->l1, s->l1_size);
+    if (!ret) {
+        memset(s->l1, 0, s->l1_size * sizeof *s->l1);
+        s->l1_dirty_from = 0;
+        s->l1_dirty_to = s->l1_size;
+        ret = settle(s);
+    }
+    g_mutex_unlock(&s->lock);
+    qcow2_range_leave(s, &r);
+    if (ret)
+        g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(-ret), "'%s' could not be emptied: %s", node->path,
+                    g_strerror(-ret));
+    return !ret;
 }
