@@ -3,7 +3,7 @@
  * chapters 2.2.6 and 6). Buses and configuration mechanism #1 are in pci_bus.c.
  *
  * A BAR that firmware sizes (all ones written) or that would wrap decodes nothing, and neither does one at address 0,
- * where a PC has its RAM. Bridges (header type 1), MSI and PCI Express come with the devices that need them.
+ * where a PC has its RAM. MSI-X is in msix.c. Bridges (header type 1), MSI and PCI Express come with the devices that need them.
  *
  * All under the VM lock.
  */
@@ -311,6 +311,8 @@ bool pci_post_load(struct pci_device *p, GError **err)
     }
     for (unsigned i = PCI_BASE_ADDRESS_0; i < PCI_CAPABILITY_LIST; i++)
         p->config[i] = (p->config[i] & p->wmask[i]) | (p->initial[i] & ~p->wmask[i]);
+    for (unsigned i = PCI_CONFIG_HEADER_SIZE; i < p->capability_end; i++)
+        p->config[i] = (p->config[i] & p->wmask[i]) | (p->initial[i] & ~p->wmask[i]);
     if (!p->info->interrupt_pin)
         p->intx = false;
     driven = drives_intx(p);
@@ -371,6 +373,8 @@ uint32_t pci_config_read(struct pci_device *p, unsigned reg, unsigned len)
     uint32_t value = 0;
 
     g_assert(reg + len <= PCI_CONFIG_SIZE && len <= 4);
+    if (p->config_wanted)
+        p->config_wanted(p, reg, len);
     for (unsigned i = 0; i < len; i++)
         value |= (uint32_t)p->config[reg + i] << (8 * i);
     return value;

@@ -109,6 +109,8 @@ struct pci_device {
     bool intx_driven; /* counted in bus->asserted; follows from intx and the command register */
     /* Called after the guest changed [reg, reg+len). May be NULL; set before pci_init(). */
     void (*config_written)(struct pci_device *p, unsigned reg, unsigned len);
+    /* Called before the guest reads [reg, reg+len), for bytes that are to be made only then. As config_written. */
+    void (*config_wanted)(struct pci_device *p, unsigned reg, unsigned len);
     /* Properties. */
     char *addr;     /* "SLOT[.FUNCTION]" in hex, as QEMU's addr=; NULL: next free slot */
     bool multifunction;
