@@ -22,7 +22,7 @@ const struct device_type *const *device_types(void)
 const struct device_type *device_type_find(const char *name)
 {
     for (const struct device_type *const *t = types; *t; t++) {
-        if (strcmp((*t)->name, name) == 0)
+        if (strcmp((*t)->name, name) == 0 || g_strcmp0((*t)->alias, name) == 0)
             return *t;
     }
     return NULL;

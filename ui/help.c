@@ -63,6 +63,7 @@ bool device_type_help(const char *name, GString *out)
     static const char *const kinds[] = {
         [PROP_BOOL] = "bool",    [PROP_U8] = "uint8",      [PROP_U16] = "uint16",  [PROP_U32] = "uint32",
         [PROP_U64] = "uint64",   [PROP_SIZE] = "size",     [PROP_STRING] = "str",  [PROP_CHR] = "str",
+        [PROP_BLK] = "str",
     };
     const struct device_type *t = device_type_find(name);
     if (!t)
@@ -73,7 +74,7 @@ bool device_type_help(const char *name, GString *out)
         g_string_append_printf(out, "  %-22s - %s", left, p->description ? p->description : "");
         if (p->type == PROP_BOOL)
             g_string_append_printf(out, " (default: %s)", p->initial ? "on" : "off");
-        else if (p->type != PROP_STRING && p->type != PROP_CHR)
+        else if (p->type != PROP_STRING && p->type != PROP_CHR && p->type != PROP_BLK && p->initial != UINT32_MAX)
             g_string_append_printf(out, " (default: %" G_GUINT64_FORMAT ")", p->initial);
         g_string_append_c(out, '\n');
     }

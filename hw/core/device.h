@@ -44,6 +44,7 @@ struct prop {
 
 struct device_type {
     const char *name; /* as QEMU spells it: "isa-serial" */
+    const char *alias; /* another name that users know, or NULL */
     const char *description;
     const char *bus; /* name of the kind of bus it sits on: "isa", "pci", "system" */
     size_t size;     /* of the instance */
