@@ -129,6 +129,43 @@ static bool make_vcpus(struct kvm_vm *vm, GError **err)
     return true;
 }
 
+#define NAMED_MAX 6 /* features in a sentence */
+
+/* What KVM lacks of the processor that the guest has seen, for a sentence; "" if nothing. */
+static void describe_losses(const struct cpu_model *seen, const struct cpu_model *now, GString *out)
+{
+    unsigned count = 0;
+    for (unsigned f = FEAT_NONE + 1; f < FEAT_COUNT; f++)
+        if (cpu_model_has(seen, f) && !cpu_model_has(now, f) && count++ < NAMED_MAX)
+            g_string_append_printf(out, "%s%s", count > 1 ? ", " : "it has ", cpu_features[f].name);
+    if (count > NAMED_MAX)
+        g_string_append_printf(out, " and %u features more", count - NAMED_MAX);
+    if (cpu_model_has(now, FEAT_ARCH_CAPABILITIES) && now->exposed & ~seen->exposed)
+        g_string_append_printf(out, "%sit has no leaks", out->len ? "; " : "");
+    if (seen->tsc_hz != now->tsc_hz)
+        g_string_append_printf(out, "%sits TSC runs at %" PRIu64 " Hz, this host's at %" PRIu64, out->len ? "; " : "",
+                               seen->tsc_hz, now->tsc_hz);
+}
+
+/* A guest that has begun keeps the processor that it has seen, and its TSC goes on. */
+static bool take_over(struct kvm_vm *vm, GError **err)
+{
+    struct clock *clock = vm->m->clock;
+    if (!clock_starts(clock))
+        return true;
+    g_autoptr(GString) losses = g_string_new(NULL);
+    describe_losses(vm->full_model, vm->model, losses);
+    if (losses->len) {
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+                    "KVM: this guest has begun with a processor that KVM cannot be (%s): start it with -accel kvm and "
+                    "move it from there",
+                    losses->str);
+        return false;
+    }
+    vm->tsc_base = clock_ticks(clock_now(clock), vm->model->tsc_hz) - __rdtsc();
+    return true;
+}
+
 /* The processors become what KVM can be, too. */
 static bool restrict_models(struct kvm_vm *vm, GError **err)
 {
@@ -145,6 +182,8 @@ static bool restrict_models(struct kvm_vm *vm, GError **err)
     if (!vm->model)
         return false;
     vm->full_model = full;
+    if (!take_over(vm, err))
+        return false;
     for (unsigned k = 0; k < m->cpu_count; k++)
         m->cpus[k]->model = vm->model;
     for (unsigned k = 0; k < m->cpu_count; k++)
@@ -186,25 +225,11 @@ static bool require_good(const struct kvm_findings *f, bool force, GError **err)
     return false;
 }
 
-/*
- * The guest must not have begun: the processor that it has seen under another engine would lose features, and its TSC
- * would change its rate.
- */
-static bool guest_is_new(const struct machine *m, GError **err)
-{
-    if (!clock_starts(m->clock))
-        return true;
-    g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_FAILED,
-                "KVM: this guest has begun with a processor that KVM cannot be: start it with -accel kvm and move it "
-                "from there");
-    return false;
-}
-
 static bool kvm_machine_init(struct engine *e, const char *options, GError **err)
 {
     struct machine *m = e->machine;
     bool force;
-    if (!parse_options(options, &force, err) || !guest_is_new(m, err))
+    if (!parse_options(options, &force, err))
         return false;
     struct kvm_vm *vm = g_new0(struct kvm_vm, 1);
     vm->m = m;

@@ -7,6 +7,7 @@
  * Skipped, with a word why, where there is no KVM.
  */
 #include "accel/vcpu.h"
+#include "hw/core/clock.h"
 #include "hw/core/vm_lock.h"
 #include "tests/lib/guest_test.h"
 
@@ -173,6 +174,55 @@ static void test_agreement(const void *data)
     g_free(b);
 }
 
+/* --- A guest that has begun elsewhere ----------------------------------------------------------------------------- */
+
+/* Without what KVM never has, and without what some have not. */
+#define WITHOUT \
+    "qemu64,kvm=off,-kvm-pv-unhalt,-kvm-pv-tlb-flush,-kvm-pv-ipi,-kvm-pv-sched-yield,-spec-ctrl,-bhi-ctrl," \
+    "-arch-capabilities,-sse3,-rdtscp"
+
+/* Has it begin under the interpreter, and move; "": it did, else why not. */
+static char *move_to_kvm(const char *model, uint64_t *tsc_step)
+{
+    const char *preferences[] = { "interp", "kvm,force=on", NULL };
+    GError *err = NULL;
+    g_setenv("ACCEL", "interp", TRUE);
+    struct guest *g = guest_new(RAM, 1, model);
+    g_strfreev(g->m->accel->preferences);
+    g->m->accel->preferences = g_strdupv((char **)preferences);
+    vcpus_start(g->m, &err);
+    g_assert_no_error(err);
+    clock_start(g->m->clock);
+    g_usleep(1000);
+    uint64_t before = cpu_read_tsc(g->m->cpus[0]);
+    bool moved = accel_shift(g->m, "kvm", &err);
+    *tsc_step = cpu_read_tsc(g->m->cpus[0]) - before;
+    g_assert_cmpstr(accel_name(g->m), ==, moved ? "kvm" : "interp");
+    guest_free(g);
+    char *why = g_strdup(moved ? "" : err->message);
+    g_clear_error(&err);
+    return why;
+}
+
+/* It stays where it is if its TSC would run at another rate, and is told that rate; and moves if it has it already. */
+static void test_begun(void)
+{
+    uint64_t step;
+    g_autofree char *why = move_to_kvm(WITHOUT ",tsc-frequency=1234567000", &step);
+    g_test_message("%s", why);
+    g_assert_true(g_str_has_prefix(why, "KVM: this guest has begun with a processor that KVM cannot be ("));
+    const char *rate = strstr(why, "its TSC runs at 1234567000 Hz, this host's at ");
+    g_assert_nonnull(rate);
+    uint64_t hz = g_ascii_strtoull(rate + strlen("its TSC runs at 1234567000 Hz, this host's at "), NULL, 10);
+    g_autofree char *same = g_strdup_printf(WITHOUT ",tsc-frequency=%" PRIu64, hz);
+    g_autofree char *now = move_to_kvm(same, &step);
+    g_test_message("%s", *now ? now : "it moves at that rate");
+    if (!*now)
+        g_assert_cmpuint(step, <, hz); /* it went on, by less than a second */
+    else if (!strstr(now, "it has ") || strstr(now, "TSC"))
+        g_error("neither moved nor was there a feature missing: %s", now);
+}
+
 int main(int argc, char **argv)
 {
     static const struct guest_code guests[] = {
@@ -195,5 +245,6 @@ int main(int argc, char **argv)
             g_test_message("%s is left out: this host's KVM has programs wrong", guests[k].name);
         else
             g_test_add_data_func(guests[k].name, &guests[k], test_agreement);
+    g_test_add_func("/guest/kvm/begun", test_begun);
     return g_test_run();
 }
