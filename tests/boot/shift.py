@@ -2,7 +2,7 @@
 """Debian's cloud kernel moves between all engines at random instants while it works: what it calculates is what the host calculates,
 every interrupt arrives, clocks neither jump nor run backwards; and it sees the same machine under each engine.
 
-shift.py --long does more of it, and with other numbers of processors (make shift).
+shift.py --long does more of it, and with other numbers of processors (make shift); --smp1, --smp2, --smp4: only with that number.
 """
 import os, re, subprocess, sys, tempfile, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
@@ -10,7 +10,9 @@ import guest, look
 from guest import SCALE, Failure, Guest, Skip, Tap, engines, fetch, inside, temp_initramfs
 
 LONG = '--long' in sys.argv
+CPUS = [n for n in (1, 2, 4) if '--smp%d' % n in sys.argv] or [1, 2, 4]
 JUMP_MAX = 50  # ms
+LATE_MAX = 20  # ms, on a host that is never late itself: on an idle one 5 to 8 were seen
 BYTES = 8 << 20 if SCALE == 1 else 1 << 20
 ROUNDS = 60 if SCALE == 1 else 10
 ECHOES = 100 if SCALE == 1 else 20
@@ -111,10 +113,11 @@ def check_clocks(g, host):
         g.fail('the clock ran backwards')
     if float(m.group(1)) > JUMP_MAX * SCALE:
         g.fail('the clock jumped by more than %d ms' % (JUMP_MAX * SCALE))
-    # A timer's interrupt takes three threads of the host: the main loop, the processor that is to have it, one that is in the way.
+    # A timer's interrupt takes two threads of the host, one after the other: the main loop, and the processor's, which sleeps in HLT.
+    # Each can be as late as any (what the host takes from a processor that runs is steal time, which does not count).
     print('# the host was up to %.1f ms late' % host.worst, flush=True)
-    if float(m.group(2)) > JUMP_MAX * SCALE + 3 * host.worst:
-        g.fail('an interrupt of the timer was late by more than %d ms and what the host was late' % (JUMP_MAX * SCALE))
+    if float(m.group(2)) > LATE_MAX * SCALE + 2 * host.worst:
+        g.fail('an interrupt of the timer was late by more than %d ms and twice what the host was late' % (LATE_MAX * SCALE))
 
 
 def check_naps(g):
@@ -178,7 +181,7 @@ tap = Tap()
 if SCALE == 1:
     tap.run('the same machine under each engine', same_machine)
 if LONG:
-    for cpus in (1, 2, 4):
+    for cpus in CPUS:
         for ms in (1, 5, 20):
             tap.run('-smp %d, every %d ms' % (cpus, ms), shift, cpus, ms, 10, 1000)
         tap.run('-smp %d, everything translated' % cpus, shift, cpus, 2, 10, 1000, '-accel', 'jit,hot=0')
