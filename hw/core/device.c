@@ -35,9 +35,14 @@ void bus_free(struct bus *b)
     g_free(b);
 }
 
+static bool has_room(const struct bus *b)
+{
+    return !b->capacity || b->devices->len < b->capacity;
+}
+
 struct bus *bus_find(struct bus *b, const char *kind, const char *name)
 {
-    if (name ? strcmp(b->name, name) == 0 : strcmp(b->kind, kind) == 0)
+    if (name ? strcmp(b->name, name) == 0 : strcmp(b->kind, kind) == 0 && has_room(b))
         return b;
     for (guint i = 0; i < b->devices->len; i++) {
         const struct device *d = b->devices->pdata[i];

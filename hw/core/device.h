@@ -64,6 +64,7 @@ struct bus {
     struct device *owner; /* the bridge, or NULL for the root */
     struct machine *machine;
     GPtrArray *devices; /* owned, in order of creation */
+    unsigned capacity;  /* so many devices have room; 0: any number */
     void *impl; /* what the kind adds: struct pci_bus, struct isa_bus; set by the bridge that embeds it, or NULL */
 };
 
@@ -82,7 +83,7 @@ struct device {
 /* Owned by `owner`, or by the caller if that is NULL. bus_free() frees the devices on it, too. */
 struct bus *bus_new(struct machine *m, struct device *owner, const char *kind, const char *name);
 void bus_free(struct bus *b);
-/* The first bus of that kind (name NULL) or that name below `b`, or NULL. */
+/* The first bus of that kind with room for a device (name NULL), or that name, below `b`; or NULL. */
 struct bus *bus_find(struct bus *b, const char *kind, const char *name);
 
 /* Never fails; properties have their initial values. The bus owns it from now on. */

@@ -5,6 +5,7 @@
 
 #include "hw/core/event.h"
 #include "hw/core/log.h"
+#include "hw/core/opts.h"
 #include "hw/core/state.h"
 #include "hw/core/vm_lock.h"
 
@@ -28,6 +29,7 @@ struct machine *machine_new(bool stepped_clock)
     if (!stepped_clock)
         clock_attach(m->clock, m->loop);
     m->states = g_ptr_array_new_with_free_func(g_free);
+    m->boot_paths = g_ptr_array_new_with_free_func(g_free);
     return m;
 }
 
@@ -44,6 +46,7 @@ void machine_free(struct machine *m)
     g_clear_pointer(&m->chrs, g_hash_table_destroy);
     g_clear_pointer(&m->blks, g_hash_table_destroy);
     g_ptr_array_free(m->states, TRUE);
+    g_ptr_array_free(m->boot_paths, TRUE);
     address_space_fini(&m->memory);
     address_space_fini(&m->ports);
     mem_fini(&m->memory_root);
@@ -100,6 +103,18 @@ struct added_state {
     void *instance;
     char id[];
 };
+
+bool machine_add_boot_path(struct machine *m, uint32_t index, const char *path, GError **err)
+{
+    if (index > MACHINE_BOOT_INDEX_MAX)
+        return opts_error(err, "bootindex=%u: must be from 0 to %d", index, MACHINE_BOOT_INDEX_MAX);
+    if (index >= m->boot_paths->len)
+        g_ptr_array_set_size(m->boot_paths, (int)index + 1);
+    if (m->boot_paths->pdata[index])
+        return opts_error(err, "bootindex=%u: is taken by another device", index);
+    m->boot_paths->pdata[index] = g_strdup(path);
+    return true;
+}
 
 void machine_add_state(struct machine *m, const struct state_table *table, const char *instance_id, void *instance)
 {

@@ -81,6 +81,7 @@ struct machine {
     uint32_t requests; /* bit per enum machine_request, atomic */
     int exit_code;
     GPtrArray *states; /* what machine_add_state() was told */
+    GPtrArray *boot_paths; /* char *, by bootindex; holes are NULL */
     void (*on_request)(struct machine *m, void *opaque); /* installed by ui/main or a test; called on any thread */
     void *on_request_opaque;
 };
@@ -106,6 +107,13 @@ void machine_request_exit(struct machine *m, int code, const char *cause);
  */
 int machine_current_cpu(void);
 void machine_set_current_cpu(int index);
+
+/*
+ * A device that the user wants to boot from: its number among these (bootindex=) and the name that firmware knows it by. Fails
+ * if the number is taken or above MACHINE_BOOT_INDEX_MAX. For the board, which tells firmware before the guest runs.
+ */
+#define MACHINE_BOOT_INDEX_MAX 999
+bool machine_add_boot_path(struct machine *m, uint32_t index, const char *path, GError **err);
 
 /*
  * Has what is not a device saved and loaded with the machine, in the order of these calls and before all devices:

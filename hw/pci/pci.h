@@ -181,6 +181,8 @@ void pci_bus_init(struct pci_bus *b, struct device *owner, const char *name, str
 struct pci_bus *pci_bus_of(const struct device *d);
 /* The usual swizzle behind a bridge: (slot + pin) mod 4. */
 unsigned pci_swizzle(const struct pci_device *p, unsigned pin);
+/* "/pci@i0cf8/KIND@SLOT,FUNCTION": how firmware names a device of such a bus in its boot order. Caller frees. */
+char *pci_firmware_path(const struct device *d, const char *kind);
 void pci_bus_print(const struct pci_bus *b, GString *out); /* `info pci` */
 
 /* --- Configuration mechanism #1: ports 0xcf8 and 0xcfc ------------------------------------------------------------ */

@@ -34,6 +34,16 @@ unsigned pci_swizzle(const struct pci_device *p, unsigned pin)
     return (PCI_SLOT(p->devfn) + pin) % PCI_PIRQS;
 }
 
+char *pci_firmware_path(const struct device *d, const char *kind)
+{
+    const struct pci_bus *b = pci_bus_of(d);
+    const struct pci_device *p = container_of(d, const struct pci_device, dev);
+    g_assert(b->functions[p->devfn] == p);
+    unsigned slot = PCI_SLOT(p->devfn), function = PCI_FUNCTION(p->devfn);
+    return function ? g_strdup_printf("/pci@i0cf8/%s@%x,%x", kind, slot, function) :
+                      g_strdup_printf("/pci@i0cf8/%s@%x", kind, slot);
+}
+
 static void print_bars(const struct pci_device *p, GString *out)
 {
     for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
