@@ -5,6 +5,7 @@
  * (accel/vcpu.c). Everything that makes or changes the machine happens with the vCPUs paused.
  */
 #include "accel/accel.h"
+#include "hw/backend/blk.h"
 #include "hw/backend/chr.h"
 #include "hw/core/log.h"
 #include "hw/core/machine.h"
@@ -128,6 +129,44 @@ static bool make_monitors(struct session *s, GError **err)
     return true;
 }
 
+/* Is there a place on the board for it? */
+static bool check_drive(const struct session *s, const struct blk *b, GError **err)
+{
+    const struct blk_drive *d = blk_drive(b);
+    switch (d->interface) {
+    case BLK_IF_NONE:
+        return true;
+    case BLK_IF_IDE:
+        return (s->options.machine == MACHINE_PC && d->bus < 2) || opts_error(err, "the machine has four IDE drives, index=0 to 3");
+    default:
+        return opts_error(err, "this version has drives with if=ide, and if=none for a -device");
+    }
+}
+
+static bool make_drive(struct session *s, const struct option_drive *d, GError **err)
+{
+    struct opts *o = opts_parse(d->is_file ? "" : d->arg, NULL);
+    if (d->is_file)
+        opts_set(o, "file", d->arg);
+    if (d->cdrom)
+        opts_set(o, "media", "cdrom");
+    if (s->options.snapshot)
+        opts_set(o, "snapshot", "on");
+    struct blk *b = blk_new_drive_opts(s->m, o, BLK_IF_IDE, d->index, err);
+    if (b && check_drive(s, b, err))
+        return true;
+    g_prefix_error(err, "%s %s: ", d->option, d->arg);
+    return false;
+}
+
+static bool make_drives(struct session *s, GError **err)
+{
+    for (guint i = 0; i < s->options.drives->len; i++)
+        if (!make_drive(s, s->options.drives->pdata[i], err))
+            return false;
+    return true;
+}
+
 static const char *creatable_name(unsigned i)
 {
     const struct device_type *const *t = device_types();
@@ -188,7 +227,7 @@ static bool make_machine(struct session *s, GError **err)
     s->m->perfmap = o->perfmap;
     set_wall_clock(s);
     add_defaults(s);
-    if (!make_chardevs(s, err))
+    if (!make_chardevs(s, err) || !make_drives(s, err))
         return false;
     if (!make_serials(s, err) || (o->machine == MACHINE_PC && !pc_init(s->m, &o->pc, err)))
         return false;
@@ -202,6 +241,8 @@ static bool make_machine(struct session *s, GError **err)
     for (guint i = 0; i < o->devices->len; i++)
         if (!make_device(s, o->devices->pdata[i], err))
             return false;
+    if (o->machine == MACHINE_PC && !pc_finish(s->m, &o->pc, err))
+        return false;
     return make_monitors(s, err) && vcpus_start(s->m, err);
 }
 

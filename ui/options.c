@@ -304,7 +304,37 @@ OPTION(accepted)
     return true;
 }
 
-#define NO_DISKS "this version has no disks yet; boot with -kernel and -initrd, or -bios"
+/* -hda and its like, and images without an option. */
+static bool add_file(struct options *o, const char *option, const char *file, const struct option_drive *like)
+{
+    struct option_drive *d = g_new(struct option_drive, 1);
+    *d = *like;
+    d->option = g_strdup(option);
+    d->arg = g_strdup(file);
+    d->is_file = true;
+    g_ptr_array_add(o->drives, d);
+    return true;
+}
+
+#define FILE_OPTION(name_, ...) \
+    OPTION(name_) \
+    { \
+        return add_file(o, "-" #name_, arg, &(struct option_drive){ __VA_ARGS__ }); \
+    }
+
+FILE_OPTION(hda, .index = 0)
+FILE_OPTION(hdb, .index = 1)
+FILE_OPTION(hdc, .index = 2)
+FILE_OPTION(hdd, .index = 3)
+FILE_OPTION(cdrom, .index = 2, .cdrom = true)
+
+OPTION(snapshot)
+{
+    o->snapshot = true;
+    return true;
+}
+
+#define NO_FLASH "this version has no flash memory; -bios takes a firmware image"
 #define NO_NET "this version has no network cards yet"
 #define NO_GDB "this version has no gdb server yet"
 
@@ -333,6 +363,14 @@ const struct option_row option_rows[] = {
     WORKS("boot", option_boot,
           "[order=]LETTERS[,once=][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
           "boot order: a floppy, c disk, d CD-ROM, n network"),
+    WORKS("drive", option_drive, "[file=FILE][,format=][,if=ide|none][,index=][,media=disk|cdrom][,id=][,...]",
+          "a drive; help lists all there is to say of one"),
+    WORKS("hda", on_hda, "FILE", "disk image for the first IDE disk; also FILE alone"),
+    WORKS("hdb", on_hdb, "FILE", "for the second"),
+    WORKS("hdc", on_hdc, "FILE", "for the third"),
+    WORKS("hdd", on_hdd, "FILE", "for the fourth"),
+    WORKS("cdrom", on_cdrom, "FILE", "CD image for an IDE CD-ROM drive, in the place of the third disk"),
+    WORKS("snapshot", on_snapshot, NULL, "write nothing into images: snapshot=on of every drive"),
     WORKS("serial", on_serial, "DEVICE",
           "next serial port to stdio, mon:stdio, null, none, pty, file:F, pipe:F, tcp:H:P, unix:F, chardev:ID"),
     WORKS("chardev", on_chardev, "KIND,id=ID[,...]", "a character device to connect to; help lists the kinds"),
@@ -379,23 +417,16 @@ const struct option_row option_rows[] = {
     IGNORED("soundhw", "", "no sound"),
     IGNORED("balloon", "", "no balloon"),
     IGNORED("usb", NULL, "no USB"),
-    IGNORED("snapshot", NULL, "there are no disks to keep unchanged"),
     IGNORED("no-fd-bootchk", NULL, "there are no floppies"),
     IGNORED("full-screen", NULL, "there is no window"),
     IGNORED("run-with", "", "without effect"),
 
-    ABSENT("drive", "", NO_DISKS),
-    ABSENT("blockdev", "", NO_DISKS),
-    ABSENT("hda", "", NO_DISKS),
-    ABSENT("hdb", "", NO_DISKS),
-    ABSENT("hdc", "", NO_DISKS),
-    ABSENT("hdd", "", NO_DISKS),
-    ABSENT("cdrom", "", NO_DISKS),
-    ABSENT("fda", "", NO_DISKS),
-    ABSENT("fdb", "", NO_DISKS),
-    ABSENT("pflash", "", NO_DISKS),
-    ABSENT("mtdblock", "", NO_DISKS),
-    ABSENT("sd", "", NO_DISKS),
+    ABSENT("blockdev", "", "this version has no -blockdev yet; -drive if=none,id=ID,... says the same"),
+    ABSENT("fda", "", "this version has no floppies yet"),
+    ABSENT("fdb", "", "this version has no floppies yet"),
+    ABSENT("pflash", "", NO_FLASH),
+    ABSENT("mtdblock", "", NO_FLASH),
+    ABSENT("sd", "", "a PC has no SD card slot"),
     ABSENT("netdev", "", NO_NET),
     ABSENT("qmp", "", NO_QMP),
     ABSENT("qmp-pretty", "", NO_QMP),
@@ -451,6 +482,14 @@ static bool apply(struct options *o, const struct option_row *r, const char *giv
     return false;
 }
 
+static void free_drive(gpointer p)
+{
+    struct option_drive *d = p;
+    g_free(d->option);
+    g_free(d->arg);
+    g_free(d);
+}
+
 void options_init(struct options *o)
 {
     memset(o, 0, sizeof *o);
@@ -467,6 +506,7 @@ void options_init(struct options *o)
     o->chardevs = g_ptr_array_new_with_free_func(g_free);
     o->serials = g_ptr_array_new_with_free_func(g_free);
     o->devices = g_ptr_array_new_with_free_func(g_free);
+    o->drives = g_ptr_array_new_with_free_func(free_drive);
     o->monitors = g_ptr_array_new_with_free_func(g_free);
     o->escape = 1;
 }
@@ -475,8 +515,10 @@ bool options_parse(struct options *o, int argc, char **argv, GError **err)
 {
     for (int i = 1; i < argc && !o->done; i++) {
         const char *given = argv[i];
-        if (given[0] != '-' || given[1] == 0)
-            return opts_error(err, "%s: " NO_DISKS, given);
+        if (given[0] != '-' || given[1] == 0) {
+            add_file(o, "-hda", given, &(struct option_drive){ .index = 0 });
+            continue;
+        }
         const char *name = given + (given[1] == '-' ? 2 : 1);
         const struct option_row *r = find(name);
         if (!r)
@@ -525,6 +567,7 @@ void options_clear(struct options *o)
     g_ptr_array_free(o->chardevs, TRUE);
     g_ptr_array_free(o->serials, TRUE);
     g_ptr_array_free(o->devices, TRUE);
+    g_ptr_array_free(o->drives, TRUE);
     g_ptr_array_free(o->monitors, TRUE);
     g_free(o->debugcon);
     g_free(o->pidfile);
@@ -532,5 +575,6 @@ void options_clear(struct options *o)
     g_free(o->log_file);
     g_free(o->name);
     g_free(o->boot_order);
+    g_free(o->boot_once);
     g_free(o->screen_file);
 }

@@ -14,6 +14,14 @@ struct machine;
 
 enum machine_kind { MACHINE_PC, MACHINE_NONE };
 
+/* One of -drive, -hda, -cdrom, -fda and their like, or an image without an option. */
+struct option_drive {
+    char *option; /* as it was given: "-hda" */
+    char *arg;    /* of -drive; else a file */
+    bool is_file, cdrom, floppy;
+    int index;    /* -1: the first that is free */
+};
+
 /* Owned by main; what `pc` lends to the board lives here, too. */
 struct options {
     struct pc_config pc;
@@ -22,6 +30,8 @@ struct options {
     GPtrArray *chardevs; /* char *: arguments of -chardev */
     GPtrArray *serials;  /* char *: arguments of -serial */
     GPtrArray *devices;  /* char *: arguments of -device */
+    GPtrArray *drives;   /* struct option_drive * */
+    bool snapshot;       /* -snapshot: of all drives */
     GPtrArray *monitors; /* char *: where monitors are, as -monitor takes it, without "none" */
     bool monitor_given;  /* the command line says where the monitor is, or that there is none */
     char *debugcon;      /* argument of -debugcon */
@@ -37,7 +47,7 @@ struct options {
     uint8_t escape; /* -echr */
     enum { RTC_UTC, RTC_LOCALTIME, RTC_DATE } rtc_base;
     int64_t rtc_date; /* seconds since the epoch */
-    char *boot_order;   /* what pc.boot_order points to */
+    char *boot_order, *boot_once; /* what pc.boot_order and pc.boot_once point to */
     char *screen_file; /* -dump-screen: where SIGUSR1 and the end write the text screen */
     bool done;         /* a help or version text was asked for and is printed: exit with 0 */
 };
@@ -51,7 +61,7 @@ void options_clear(struct options *o);
 
 typedef bool option_fn(struct options *o, const char *arg, GError **err);
 option_fn option_m, option_smp, option_machine, option_accel, option_rtc, option_boot, option_smbios, option_fw_cfg,
-    option_global, option_device, option_action, option_cpu, option_uuid;
+    option_global, option_device, option_drive, option_action, option_cpu, option_uuid;
 
 /* --- Texts (help.c) ----------------------------------------------------------------------------------------------- */
 

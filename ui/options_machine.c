@@ -1,11 +1,12 @@
 /*
  * Options whose argument has a structure: -machine, -cpu, -smp, -m, -accel, -rtc, -boot, -action, -smbios, -fw_cfg,
- * -global, -device, -uuid.
+ * -global, -device, -drive, -uuid.
  */
 #include "ui/options.h"
 
 #include "accel/accel.h"
 #include "cpu/cpu.h"
+#include "hw/backend/blk.h"
 #include "hw/core/memory.h"
 #include "hw/core/opts.h"
 
@@ -201,6 +202,12 @@ bool option_rtc(struct options *o, const char *arg, GError **err)
     return ok;
 }
 
+static bool check_order(const char *letters, GError **err)
+{
+    return !letters || letters[strspn(letters, "abcdefghijklmnop")] == 0 ||
+           opts_error(err, "'%s' is no boot order; its letters are a floppy, c disk, d CD-ROM, n network", letters);
+}
+
 bool option_boot(struct options *o, const char *arg, GError **err)
 {
     if (*arg == 0)
@@ -215,12 +222,12 @@ bool option_boot(struct options *o, const char *arg, GError **err)
               opts_take_number(a, "splash-time", 0, 0xffff, &splash_time, err) &&
               (!reboot || strcmp(reboot, "-1") == 0 || parse_number(reboot, 0, 0xffff, &timeout, err)) &&
               opts_done(a, "order, once, menu, splash, splash-time, reboot-timeout, strict", err);
-    const char *wanted = once ? once : order;
-    if (ok && wanted && wanted[strspn(wanted, "abcdefghijklmnop")] != 0)
-        ok = opts_error(err, "'%s' is no boot order; its letters are a floppy, c disk, d CD-ROM, n network", wanted);
-    if (ok && wanted) {
-        g_free(o->boot_order);
-        o->pc.boot_order = o->boot_order = g_strdup(wanted);
+    ok = ok && check_order(order, err) && check_order(once, err);
+    if (ok) {
+        set_string(&o->boot_order, order);
+        set_string(&o->boot_once, once);
+        o->pc.boot_order = o->boot_order;
+        o->pc.boot_once = o->boot_once;
     }
     o->pc.boot_menu_wait = splash_time;
     if (ok && reboot)
@@ -297,6 +304,16 @@ bool option_device(struct options *o, const char *arg, GError **err)
         return known || opts_error(err, "there is no device type '%s'; -device help lists them", type);
     }
     g_ptr_array_add(o->devices, g_strdup(arg));
+    return true;
+}
+
+bool option_drive(struct options *o, const char *arg, GError **err)
+{
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0)
+        return print_help(o, blk_drive_help);
+    struct option_drive *d = g_new0(struct option_drive, 1);
+    *d = (struct option_drive){ .option = g_strdup("-drive"), .arg = g_strdup(arg), .index = -1 };
+    g_ptr_array_add(o->drives, d);
     return true;
 }
 

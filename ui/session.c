@@ -4,11 +4,13 @@
 #include "ui/session.h"
 
 #include "accel/accel.h"
+#include "hw/backend/blk.h"
 #include "hw/core/vm_lock.h"
 
 void session_pause(struct session *s, enum run_state state)
 {
     vcpus_pause(s->m);
+    blk_drain_all(s->m);
     clock_stop(s->m->clock);
     s->m->run_state = state;
 }

@@ -11,7 +11,9 @@
 
 struct acpi_tables;
 struct cpu_model;
+struct blk_drive;
 struct piix3;
+struct piix3_ide;
 struct piix4_pm;
 
 #define PC_GSIS IOAPIC_PINS
@@ -39,6 +41,7 @@ struct pc {
     struct device *i8042, *port92;
     struct i440fx_host *host;
     struct piix3 *piix3;
+    struct piix3_ide *ide;
     struct piix4_pm *pm;
     struct fw_cfg *fw_cfg;
 
@@ -54,6 +57,9 @@ struct pc {
     uint16_t smbios_count, smbios_largest;
     uint8_t *boot_font;      /* for the text mode that direct boot sets; NULL: none found */
     struct boot_image *boot; /* NULL: firmware boots */
+    char *boot_order;        /* of all boots but the first; NULL: the usual one */
+    unsigned resets;
+    bool floppy_unchecked;
 };
 
 #define PC_E820_RAM 1
@@ -71,9 +77,21 @@ uint64_t pc_pci_hole(const struct pc *pc);
 /* RAM as it is before any table is put into it: at most 2 entries. */
 unsigned pc_ram_map(const struct pc *pc, struct pc_e820 map[2]);
 
+/* pc.c: a device of the board, with properties "name=value" up to NULL. NULL on failure; the bus owns it in any case. */
+struct device *pc_add(struct pc *pc, const struct device_type *type, struct bus *bus, GError **err, ...)
+    G_GNUC_NULL_TERMINATED;
+
+/* disks.c: controllers, and a device for each drive that -drive put there. */
+bool pc_add_disks(struct pc *pc, GError **err);
+/* What firmware and old systems find of disks in CMOS, and its checksum. */
+void pc_fill_cmos_disks(struct pc *pc);
+
 /* firmware_data.c: what firmware reads: CMOS and fw_cfg. Before the guest runs. */
 void pc_fill_cmos(struct pc *pc, const struct pc_config *c);
+void pc_fill_cmos_order(struct pc *pc, const char *order); /* NULL: the usual one */
+void pc_fill_cmos_sum(struct pc *pc);
 bool pc_fill_fw_cfg(struct pc *pc, const struct pc_config *c, GError **err);
+bool pc_fill_boot_order(struct pc *pc, const struct pc_config *c, GError **err);
 
 /* firmware_duties.c: what firmware does to the chips before it starts a kernel, done for a kernel that has none. */
 void pc_do_firmware_duties(struct pc *pc);

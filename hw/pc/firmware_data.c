@@ -48,6 +48,25 @@ static unsigned boot_code(char letter)
     }
 }
 
+void pc_fill_cmos_order(struct pc *pc, const char *order)
+{
+    unsigned codes[3] = { 0 };
+    order = order ? order : "cad";
+    for (unsigned i = 0; i < 3 && order[i]; i++)
+        codes[i] = boot_code(order[i]);
+    mc146818_set_cmos(pc->rtc, CMOS_BOOT_ORDER, codes[1] << 4 | codes[0]);
+    mc146818_set_cmos(pc->rtc, CMOS_BOOT_FLAGS, codes[2] << 4 | pc->floppy_unchecked);
+}
+
+void pc_fill_cmos_sum(struct pc *pc)
+{
+    uint16_t sum = 0;
+    for (uint8_t i = 0x10; i < CMOS_SUM; i++)
+        sum += mc146818_cmos(pc->rtc, i);
+    mc146818_set_cmos(pc->rtc, CMOS_SUM, sum >> 8);
+    mc146818_set_cmos(pc->rtc, CMOS_SUM + 1, sum & 0xff);
+}
+
 void pc_fill_cmos(struct pc *pc, const struct pc_config *c)
 {
     struct device *rtc = pc->rtc;
@@ -64,18 +83,9 @@ void pc_fill_cmos(struct pc *pc, const struct pc_config *c)
     mc146818_set_cmos(rtc, CMOS_FLOPPIES, 0);
     mc146818_set_cmos(rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | (c->i8042 ? EQUIPMENT_MOUSE : 0));
 
-    const char *order = c->boot_order ? c->boot_order : "cad";
-    unsigned codes[3] = { 0 };
-    for (unsigned i = 0; i < 3 && order[i]; i++)
-        codes[i] = boot_code(order[i]);
-    mc146818_set_cmos(rtc, CMOS_BOOT_ORDER, codes[1] << 4 | codes[0]);
-    mc146818_set_cmos(rtc, CMOS_BOOT_FLAGS, codes[2] << 4 | 1); /* 1: no check of a floppy's signature */
-
-    uint16_t sum = 0;
-    for (uint8_t i = 0x10; i < CMOS_SUM; i++)
-        sum += mc146818_cmos(rtc, i);
-    mc146818_set_cmos(rtc, CMOS_SUM, sum >> 8);
-    mc146818_set_cmos(rtc, CMOS_SUM + 1, sum & 0xff);
+    pc->floppy_unchecked = c->floppy_unchecked;
+    pc_fill_cmos_order(pc, c->boot_once ? c->boot_once : c->boot_order);
+    pc_fill_cmos_sum(pc);
 }
 
 /* --- Tables ------------------------------------------------------------------------------------------------------- */
@@ -143,8 +153,7 @@ static bool add_boot_files(struct pc *pc, const struct pc_config *c, GError **er
     uint16_t wait = GUINT16_TO_LE(c->boot_menu_wait);
     uint32_t fail_wait = GUINT32_TO_LE((uint32_t)c->reboot_timeout);
     if (!fw_cfg_add_file(f, "etc/system-states", states, sizeof states, err) ||
-        !fw_cfg_add_file(f, "etc/boot-fail-wait", &fail_wait, sizeof fail_wait, err) ||
-        !fw_cfg_add_file(f, "bootorder", c->boot_strict ? "HALT" : "", c->boot_strict ? 5 : 0, err))
+        !fw_cfg_add_file(f, "etc/boot-fail-wait", &fail_wait, sizeof fail_wait, err))
         return false;
     if (c->boot_menu_wait && !fw_cfg_add_file(f, "etc/boot-menu-wait", &wait, sizeof wait, err))
         return false;
@@ -156,6 +165,20 @@ static bool add_boot_files(struct pc *pc, const struct pc_config *c, GError **er
         }
     }
     return true;
+}
+
+/* The names of devices with a bootindex, a line each; behind them nothing else, if the user says so. */
+bool pc_fill_boot_order(struct pc *pc, const struct pc_config *c, GError **err)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+    for (guint i = 0; i < pc->m->boot_paths->len; i++) {
+        const char *path = pc->m->boot_paths->pdata[i];
+        if (path)
+            g_string_append_printf(list, "%s%s", list->len ? "\n" : "", path);
+    }
+    if (c->boot_strict)
+        g_string_append_printf(list, "%sHALT", list->len ? "\n" : "");
+    return fw_cfg_add_file(pc->fw_cfg, "bootorder", list->str, list->len ? list->len + 1 : 0, err);
 }
 
 bool pc_fill_fw_cfg(struct pc *pc, const struct pc_config *c, GError **err)

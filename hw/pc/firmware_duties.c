@@ -5,6 +5,7 @@
  * PCI base addresses are left to the kernel. VM lock, vCPUs paused, right after reset.
  */
 #include "cpu/cpu.h"
+#include "hw/disk/piix3_ide.h"
 #include "hw/irq/apic_bus.h"
 #include "hw/isa/piix3.h"
 #include "hw/isa/piix4_pm.h"
@@ -59,6 +60,15 @@ static void enable_power_management(struct pc *pc)
     pci_config_write(pm, PCI_COMMAND, PCI_COMMAND_IO, 2);
 }
 
+/* Both channels in their ports. */
+static void enable_ide(struct pc *pc)
+{
+    struct pci_device *ide = &pc->ide->pci;
+    for (unsigned n = 0; n < PIIX3_IDE_CHANNELS; n++)
+        pci_config_write(ide, PIIX3_IDETIM + 2 * n, PIIX3_IDETIM_ENABLE, 2);
+    pci_config_write(ide, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);
+}
+
 /* Vectors 8 and 0x70, everything masked; the timer at its slowest; scan codes translated to set 1; A20 open. */
 static void program_legacy_chips(struct pc *pc)
 {
@@ -110,6 +120,7 @@ void pc_do_firmware_duties(struct pc *pc)
     open_shadow_ram(pc);
     route_interrupts(pc);
     enable_power_management(pc);
+    enable_ide(pc);
     program_legacy_chips(pc);
     enable_local_apic(pc);
     set_memory_types(pc);

@@ -6,7 +6,7 @@
  * ends at 4 GiB and its last 128 KiB show below 1 MiB too, until PAM registers put RAM there. Interrupts: each global
  * system interrupt (GSI) below 16 is an ISA irq and goes to the 8259 pair and to the I/O APIC, irq 0 there on pin 2.
  *
- * Not modelled: floppy controller, parallel port, IDE (they come with disks). VM lock throughout.
+ * Disks are added in disks.c. Not modelled: parallel port. VM lock throughout.
  */
 #include "hw/pc/pc.h"
 
@@ -193,8 +193,7 @@ struct device *pc_device_new(struct machine *m, const struct device_type *type, 
     return d;
 }
 
-/* A device of the board, with properties "name=value" up to NULL. NULL on failure; the bus owns it in any case. */
-static struct device *add(struct pc *pc, const struct device_type *type, struct bus *bus, GError **err, ...)
+struct device *pc_add(struct pc *pc, const struct device_type *type, struct bus *bus, GError **err, ...)
 {
     struct device *d = pc_device_new(pc->m, type, bus, err);
     bool ok = d != NULL;
@@ -221,28 +220,28 @@ static bool add_processors(struct pc *pc, const struct pc_config *c, GError **er
     cpu_model_set_topology(pc->model, c->sockets, c->cores, c->threads);
     pc->lapics = g_new0(struct device *, c->cpus);
     m->cpus = g_new0(struct cpu *, c->cpus);
-    if (!add(pc, &apic_bus_type, m->system_bus, err, NULL))
+    if (!pc_add(pc, &apic_bus_type, m->system_bus, err, NULL))
         return false;
     for (unsigned i = 0; i < c->cpus; i++) {
         m->cpus[i] = cpu_new(m, i, pc->model);
         m->cpu_count = i + 1;
         g_autofree char *index = g_strdup_printf("index=%u", i);
-        pc->lapics[i] = add(pc, &lapic_type, m->system_bus, err, index, NULL);
+        pc->lapics[i] = pc_add(pc, &lapic_type, m->system_bus, err, index, NULL);
         if (!pc->lapics[i])
             return false;
     }
-    pc->ioapic = add(pc, &ioapic_type, m->system_bus, err, NULL);
+    pc->ioapic = pc_add(pc, &ioapic_type, m->system_bus, err, NULL);
     return pc->ioapic != NULL;
 }
 
 /* Host bridge, PCI to ISA bridge, power management; then ISA irqs are wired to their GSIs. */
 static bool add_chipset(struct pc *pc, const struct pc_config *c, GError **err)
 {
-    struct device *host = add(pc, &i440fx_host_type, pc->m->system_bus, err, NULL);
+    struct device *host = pc_add(pc, &i440fx_host_type, pc->m->system_bus, err, NULL);
     if (!host)
         return false;
     pc->host = container_of(host, struct i440fx_host, dev);
-    struct device *piix3 = add(pc, &piix3_type, pc->host->bus.bus, err, "addr=01.0", "multifunction=on", NULL);
+    struct device *piix3 = pc_add(pc, &piix3_type, pc->host->bus.bus, err, "addr=01.0", "multifunction=on", NULL);
     if (!piix3)
         return false;
     pc->piix3 = container_of(piix3, struct piix3, pci.dev);
@@ -250,7 +249,7 @@ static bool add_chipset(struct pc *pc, const struct pc_config *c, GError **err)
         pc->piix3->isa.out[i] = gsi_line(pc, i);
     if (!c->acpi)
         return true;
-    struct device *pm = add(pc, &piix4_pm_type, pc->host->bus.bus, err, "addr=01.3", NULL);
+    struct device *pm = pc_add(pc, &piix4_pm_type, pc->host->bus.bus, err, "addr=01.3", NULL);
     if (!pm)
         return false;
     pc->pm = container_of(pm, struct piix4_pm, pci.dev);
@@ -263,16 +262,16 @@ static bool add_chipset(struct pc *pc, const struct pc_config *c, GError **err)
 static bool add_legacy_chips(struct pc *pc, const struct pc_config *c, GError **err)
 {
     struct bus *isa = pc->piix3->isa.bus;
-    if (!(pc->pic = add(pc, &i8259_type, isa, err, NULL)) || !(pc->pit = add(pc, &i8254_type, isa, err, NULL)) ||
-        !(pc->rtc = add(pc, &mc146818_type, isa, err, NULL)) || !add(pc, &i8237_type, isa, err, NULL) ||
-        !add(pc, &port80_type, isa, err, NULL))
+    if (!(pc->pic = pc_add(pc, &i8259_type, isa, err, NULL)) || !(pc->pit = pc_add(pc, &i8254_type, isa, err, NULL)) ||
+        !(pc->rtc = pc_add(pc, &mc146818_type, isa, err, NULL)) || !pc_add(pc, &i8237_type, isa, err, NULL) ||
+        !pc_add(pc, &port80_type, isa, err, NULL))
         return false;
     i8259_set_output(pc->pic, (struct irq_line){ set_intr, pc, 0 });
     apic_bus_set_pic(pc->m, i8259_acknowledge, pc->pic);
 
     struct irq_line irq0 = gsi_line(pc, 0), irq8 = gsi_line(pc, 8);
     if (c->hpet) {
-        pc->hpet = add(pc, &hpet_type, pc->m->system_bus, err, NULL);
+        pc->hpet = pc_add(pc, &hpet_type, pc->m->system_bus, err, NULL);
         if (!pc->hpet)
             return false;
         for (int i = 0; i < PC_GSIS; i++)
@@ -298,14 +297,14 @@ static bool add_serial_ports(struct pc *pc, const struct pc_config *c, GError **
             continue;
         g_autofree char *index = g_strdup_printf("index=%u", i);
         g_autofree char *chr = g_strdup_printf("chardev=%s", c->serials[i]);
-        if (!add(pc, &isa_serial_type, isa, err, index, *c->serials[i] ? chr : NULL, NULL))
+        if (!pc_add(pc, &isa_serial_type, isa, err, index, *c->serials[i] ? chr : NULL, NULL))
             return false;
         pc->serial_ports |= 1u << i;
     }
     if (c->debugcon && *c->debugcon) {
         g_autofree char *port = g_strdup_printf("iobase=0x%x", c->debugcon_port);
         g_autofree char *chr = g_strdup_printf("chardev=%s", c->debugcon);
-        if (!add(pc, &isa_debugcon_type, isa, err, port, chr, NULL))
+        if (!pc_add(pc, &isa_debugcon_type, isa, err, port, chr, NULL))
             return false;
     }
     return true;
@@ -314,23 +313,23 @@ static bool add_serial_ports(struct pc *pc, const struct pc_config *c, GError **
 static bool add_keyboard_and_screen(struct pc *pc, const struct pc_config *c, GError **err)
 {
     struct bus *isa = pc->piix3->isa.bus;
-    pc->port92 = add(pc, &port92_type, isa, err, NULL);
+    pc->port92 = pc_add(pc, &port92_type, isa, err, NULL);
     if (!pc->port92)
         return false;
     port92_set_a20(pc->port92, (struct irq_line){ set_a20, pc, A20_GATE_PORT92 });
-    struct device *fpu_error = add(pc, &fpu_error_type, isa, err, NULL);
+    struct device *fpu_error = pc_add(pc, &fpu_error_type, isa, err, NULL);
     if (!fpu_error)
         return false;
     pc->m->ferr = fpu_error_input(fpu_error);
     if (c->i8042) {
-        pc->i8042 = add(pc, &i8042_type, isa, err, NULL);
+        pc->i8042 = pc_add(pc, &i8042_type, isa, err, NULL);
         if (!pc->i8042)
             return false;
         i8042_set_a20(pc->i8042, (struct irq_line){ set_a20, pc, A20_GATE_8042 });
     } else {
         pc->a20_sources = A20_GATE_8042; /* nobody ever closes it */
     }
-    if (c->vga && !(pc->vga = add(pc, &vga_pci_type, pc->host->bus.bus, err, "addr=02.0", NULL)))
+    if (c->vga && !(pc->vga = pc_add(pc, &vga_pci_type, pc->host->bus.bus, err, "addr=02.0", NULL)))
         return false;
     return true;
 }
@@ -374,6 +373,7 @@ static void free_board(struct machine *m)
     mem_fini(&pc->bios_rom);
     ram_block_free(pc->bios);
     g_free(pc->boot_font);
+    g_free(pc->boot_order);
     g_free(pc->lapics);
     g_free(pc);
     m->board = NULL;
@@ -393,9 +393,9 @@ bool pc_init(struct machine *m, const struct pc_config *c, GError **err)
     m->board_power_button = power_button;
     machine_add_state(m, &pc_state_table, "", pc);
     if (!make_ram(pc, c, err) || !add_processors(pc, c, err) || !add_chipset(pc, c, err) ||
-        !add_legacy_chips(pc, c, err) || !add_keyboard_and_screen(pc, c, err) || !add_serial_ports(pc, c, err))
+        !add_legacy_chips(pc, c, err) || !add_keyboard_and_screen(pc, c, err) || !add_serial_ports(pc, c, err) || !pc_add_disks(pc, err))
         return false;
-    struct device *fw_cfg = add(pc, &fw_cfg_type, m->system_bus, err, NULL);
+    struct device *fw_cfg = pc_add(pc, &fw_cfg_type, m->system_bus, err, NULL);
     if (!fw_cfg)
         return false;
     pc->fw_cfg = (struct fw_cfg *)fw_cfg;
@@ -409,10 +409,20 @@ bool pc_init(struct machine *m, const struct pc_config *c, GError **err)
     return (pc->boot = boot_image_load(pc, c, err)) != NULL;
 }
 
+bool pc_finish(struct machine *m, const struct pc_config *c, GError **err)
+{
+    struct pc *pc = m->board;
+    pc_fill_cmos_disks(pc);
+    pc->boot_order = g_strdup(c->boot_order);
+    return pc_fill_boot_order(pc, c, err);
+}
+
 void pc_reset(struct machine *m)
 {
     struct pc *pc = m->board;
     bus_reset(m->system_bus);
+    if (pc->resets++)
+        pc_fill_cmos_order(pc, pc->boot_order);
     for (unsigned i = 0; i < m->cpu_count; i++)
         cpu_reset(m->cpus[i], false);
     if (pc->boot)

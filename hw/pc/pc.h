@@ -30,7 +30,9 @@ struct pc_config {
     const char *serials[PC_SERIAL_PORTS]; /* ids of chrs, "" for a port that leads nowhere; NULL: no such port */
     const char *debugcon;                 /* id of a chr, or NULL */
     uint16_t debugcon_port;
-    const char *boot_order;               /* letters as in -boot order=: a c d n */
+    const char *boot_order;               /* letters as in -boot order=: a c d n; NULL: cad */
+    const char *boot_once;                /* the same for the first boot; NULL: none */
+    bool floppy_unchecked;                /* a floppy's boot sector needs no signature */
     bool boot_menu, boot_strict;
     uint32_t boot_menu_wait; /* ms; 0: firmware's default */
     int32_t reboot_timeout;  /* ms after a failed boot, -1: never */
@@ -55,6 +57,8 @@ struct pc_fw_cfg_file {
  * freed.
  */
 bool pc_init(struct machine *m, const struct pc_config *c, GError **err);
+/* Once all devices are there, also those of -device: tells firmware of them. Before the first pc_reset(). */
+bool pc_finish(struct machine *m, const struct pc_config *c, GError **err);
 /* Power-on: devices, processors, and with direct boot the kernel and its tables in memory again. */
 void pc_reset(struct machine *m);
 /* device_new() with the -global properties of that type; fails if one of them does not fit. */

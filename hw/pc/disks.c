@@ -1,0 +1,91 @@
+/*
+ * Disks of the `pc` board: the IDE interface of the PIIX3, a device for each drive of -drive if=ide and its short forms, and
+ * what firmware finds of them in CMOS (as SeaBIOS documents it in its src/hw/rtc.h, and the Phoenix map of CMOS for the
+ * geometry of two disks). VM lock.
+ */
+#include "hw/backend/blk.h"
+#include "hw/disk/piix3_ide.h"
+#include "hw/isa/piix3.h"
+#include "hw/pc/board.h"
+#include "hw/timer/mc146818.h"
+
+#define IDE_IRQ 14
+
+enum cmos {
+    CMOS_DISKS = 0x12,
+    CMOS_DISK_TYPE = 0x19,     /* and 0x1a */
+    CMOS_DISK_GEOMETRY = 0x1b, /* and 9 bytes on */
+    CMOS_TRANSLATION = 0x39,   /* 2 bits for each of four IDE disks */
+};
+
+#define DISK_TYPE_USER 47
+#define TRANSLATION_NONE 0
+#define TRANSLATION_LBA 1
+
+static bool add_ide_drive(struct pc *pc, unsigned channel, unsigned unit, GError **err)
+{
+    struct blk *b = blk_drive_at(pc->m, BLK_IF_IDE, channel, unit);
+    if (!b)
+        return true;
+    g_autofree char *drive = g_strdup_printf("drive=%s", blk_id(b));
+    g_autofree char *at = g_strdup_printf("unit=%u", unit);
+    return pc_add(pc, blk_drive(b)->cdrom ? &ide_cd_type : &ide_hd_type, pc->ide->channel[channel].bus.bus, err, drive, at,
+                  NULL);
+}
+
+static bool add_ide(struct pc *pc, GError **err)
+{
+    struct device *ide = pc_add(pc, &piix3_ide_type, pc->piix3->pci.dev.bus, err, "addr=01.1", NULL);
+    if (!ide)
+        return false;
+    pc->ide = container_of(ide, struct piix3_ide, pci.dev);
+    for (unsigned n = 0; n < PIIX3_IDE_CHANNELS; n++) {
+        if (!isa_irq_connect(&pc->piix3->isa, IDE_IRQ + n, &pc->ide->channel[n].irq, err))
+            return false;
+        for (unsigned unit = 0; unit < IDE_UNITS; unit++) {
+            if (!add_ide_drive(pc, n, unit, err))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool pc_add_disks(struct pc *pc, GError **err)
+{
+    return add_ide(pc, err);
+}
+
+/* --- CMOS --------------------------------------------------------------------------------------------------------- */
+
+/* Disk `n` of the first channel, 0 or 1. */
+static void fill_geometry(struct pc *pc, unsigned n, const struct ata_drive *d)
+{
+    unsigned cylinders, heads, sectors;
+    ata_drive_geometry(d, &cylinders, &heads, &sectors);
+    const uint8_t bytes[9] = {
+        cylinders, cylinders >> 8, heads, 0xff, 0xff, 0xc0 | (heads > 8 ? 0x08 : 0), cylinders, cylinders >> 8, sectors,
+    };
+    mc146818_set_cmos(pc->rtc, CMOS_DISK_TYPE + n, DISK_TYPE_USER);
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        mc146818_set_cmos(pc->rtc, CMOS_DISK_GEOMETRY + sizeof bytes * n + i, bytes[i]);
+}
+
+void pc_fill_cmos_disks(struct pc *pc)
+{
+    uint8_t disks = 0, translation = 0;
+    for (unsigned n = 0; n < PIIX3_IDE_CHANNELS * IDE_UNITS; n++) {
+        const struct ata_drive *d = pc->ide->channel[n / IDE_UNITS].bus.drives[n % IDE_UNITS];
+        unsigned cylinders, heads, sectors;
+        if (!d || d->packet)
+            continue;
+        ata_drive_geometry(d, &cylinders, &heads, &sectors);
+        translation |= (cylinders > 1024 ? TRANSLATION_LBA : TRANSLATION_NONE) << 2 * n;
+        if (n < 2) {
+            disks |= n ? 0x0f : 0xf0;
+            fill_geometry(pc, n, d);
+        }
+    }
+    mc146818_set_cmos(pc->rtc, CMOS_DISKS, disks);
+    mc146818_set_cmos(pc->rtc, CMOS_TRANSLATION, translation);
+    pc_fill_cmos_sum(pc);
+}
