@@ -48,7 +48,8 @@ bool ide_channel_post_load(struct ide_channel *c, GError **err);
 
 extern const struct device_type ide_hd_type, ide_cd_type; /* "ide-hd", "ide-cd" on buses of kind "ide" */
 
-/* The drive of an ide-hd or ide-cd. */
+/* The drive of an ide-hd or ide-cd, and back. */
 struct ata_drive *ide_drive_ata(struct device *d);
+struct device *ide_drive_device(struct ata_drive *d);
 
 #endif

@@ -30,6 +30,11 @@ struct ata_drive *ide_drive_ata(struct device *d)
     return &container_of(d, struct ide_drive, dev)->ata;
 }
 
+struct device *ide_drive_device(struct ata_drive *d)
+{
+    return &container_of(d, struct ide_drive, ata)->dev;
+}
+
 /* --- Place on the cable ------------------------------------------------------------------------------------------- */
 
 static bool choose_unit(struct ide_drive *s, GError **err)
