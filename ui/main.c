@@ -138,8 +138,10 @@ static bool check_drive(const struct session *s, const struct blk *b, GError **e
         return true;
     case BLK_IF_IDE:
         return (s->options.machine == MACHINE_PC && d->bus < 2) || opts_error(err, "the machine has four IDE drives, index=0 to 3");
+    case BLK_IF_FLOPPY:
+        return (s->options.machine == MACHINE_PC && d->bus == 0) || opts_error(err, "the machine has two floppy drives, index=0 and 1");
     default:
-        return opts_error(err, "this version has drives with if=ide, and if=none for a -device");
+        return opts_error(err, "this version has drives with if=ide and if=floppy, and if=none for a -device");
     }
 }
 
@@ -152,7 +154,7 @@ static bool make_drive(struct session *s, const struct option_drive *d, GError *
         opts_set(o, "media", "cdrom");
     if (s->options.snapshot)
         opts_set(o, "snapshot", "on");
-    struct blk *b = blk_new_drive_opts(s->m, o, BLK_IF_IDE, d->index, err);
+    struct blk *b = blk_new_drive_opts(s->m, o, d->floppy ? BLK_IF_FLOPPY : BLK_IF_IDE, d->index, err);
     if (b && check_drive(s, b, err))
         return true;
     g_prefix_error(err, "%s %s: ", d->option, d->arg);

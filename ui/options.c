@@ -327,6 +327,14 @@ FILE_OPTION(hdb, .index = 1)
 FILE_OPTION(hdc, .index = 2)
 FILE_OPTION(hdd, .index = 3)
 FILE_OPTION(cdrom, .index = 2, .cdrom = true)
+FILE_OPTION(fda, .index = 0, .floppy = true)
+FILE_OPTION(fdb, .index = 1, .floppy = true)
+
+OPTION(no_fd_bootchk)
+{
+    o->pc.floppy_unchecked = true;
+    return true;
+}
 
 OPTION(snapshot)
 {
@@ -363,13 +371,16 @@ const struct option_row option_rows[] = {
     WORKS("boot", option_boot,
           "[order=]LETTERS[,once=][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
           "boot order: a floppy, c disk, d CD-ROM, n network"),
-    WORKS("drive", option_drive, "[file=FILE][,format=][,if=ide|none][,index=][,media=disk|cdrom][,id=][,...]",
+    WORKS("drive", option_drive, "[file=FILE][,format=][,if=ide|floppy|none][,index=][,media=disk|cdrom][,id=][,...]",
           "a drive; help lists all there is to say of one"),
     WORKS("hda", on_hda, "FILE", "disk image for the first IDE disk; also FILE alone"),
     WORKS("hdb", on_hdb, "FILE", "for the second"),
     WORKS("hdc", on_hdc, "FILE", "for the third"),
     WORKS("hdd", on_hdd, "FILE", "for the fourth"),
     WORKS("cdrom", on_cdrom, "FILE", "CD image for an IDE CD-ROM drive, in the place of the third disk"),
+    WORKS("fda", on_fda, "FILE", "floppy disk image, 720, 1440 or 2880 KiB, for the first drive"),
+    WORKS("fdb", on_fdb, "FILE", "for the second"),
+    WORKS("no-fd-bootchk", on_no_fd_bootchk, NULL, "boot from floppies whose boot sector has no signature, too"),
     WORKS("snapshot", on_snapshot, NULL, "write nothing into images: snapshot=on of every drive"),
     WORKS("serial", on_serial, "DEVICE",
           "next serial port to stdio, mon:stdio, null, none, pty, file:F, pipe:F, tcp:H:P, unix:F, chardev:ID"),
@@ -417,13 +428,10 @@ const struct option_row option_rows[] = {
     IGNORED("soundhw", "", "no sound"),
     IGNORED("balloon", "", "no balloon"),
     IGNORED("usb", NULL, "no USB"),
-    IGNORED("no-fd-bootchk", NULL, "there are no floppies"),
     IGNORED("full-screen", NULL, "there is no window"),
     IGNORED("run-with", "", "without effect"),
 
     ABSENT("blockdev", "", "this version has no -blockdev yet; -drive if=none,id=ID,... says the same"),
-    ABSENT("fda", "", "this version has no floppies yet"),
-    ABSENT("fdb", "", "this version has no floppies yet"),
     ABSENT("pflash", "", NO_FLASH),
     ABSENT("mtdblock", "", NO_FLASH),
     ABSENT("sd", "", "a PC has no SD card slot"),

@@ -42,6 +42,7 @@ struct pc {
     struct i440fx_host *host;
     struct piix3 *piix3;
     struct piix3_ide *ide;
+    struct device *fdc;
     struct piix4_pm *pm;
     struct fw_cfg *fw_cfg;
 

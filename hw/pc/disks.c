@@ -1,9 +1,10 @@
 /*
- * Disks of the `pc` board: the IDE interface of the PIIX3, a device for each drive of -drive if=ide and its short forms, and
+ * Disks of the `pc` board: the IDE interface of the PIIX3 and the floppy controller, a device for each drive of -drive, and
  * what firmware finds of them in CMOS (as SeaBIOS documents it in its src/hw/rtc.h, and the Phoenix map of CMOS for the
  * geometry of two disks). VM lock.
  */
 #include "hw/backend/blk.h"
+#include "hw/disk/i82078.h"
 #include "hw/disk/piix3_ide.h"
 #include "hw/isa/piix3.h"
 #include "hw/pc/board.h"
@@ -12,7 +13,9 @@
 #define IDE_IRQ 14
 
 enum cmos {
+    CMOS_FLOPPIES = 0x10,
     CMOS_DISKS = 0x12,
+    CMOS_EQUIPMENT = 0x14,
     CMOS_DISK_TYPE = 0x19,     /* and 0x1a */
     CMOS_DISK_GEOMETRY = 0x1b, /* and 9 bytes on */
     CMOS_TRANSLATION = 0x39,   /* 2 bits for each of four IDE disks */
@@ -29,8 +32,10 @@ static bool add_ide_drive(struct pc *pc, unsigned channel, unsigned unit, GError
         return true;
     g_autofree char *drive = g_strdup_printf("drive=%s", blk_id(b));
     g_autofree char *at = g_strdup_printf("unit=%u", unit);
-    return pc_add(pc, blk_drive(b)->cdrom ? &ide_cd_type : &ide_hd_type, pc->ide->channel[channel].bus.bus, err, drive, at,
-                  NULL);
+    if (pc_add(pc, blk_drive(b)->cdrom ? &ide_cd_type : &ide_hd_type, pc->ide->channel[channel].bus.bus, err, drive, at, NULL))
+        return true;
+    g_prefix_error(err, "-drive if=ide: ");
+    return false;
 }
 
 static bool add_ide(struct pc *pc, GError **err)
@@ -50,9 +55,20 @@ static bool add_ide(struct pc *pc, GError **err)
     return true;
 }
 
+static bool add_floppies(struct pc *pc, GError **err)
+{
+    const struct blk *a = blk_drive_at(pc->m, BLK_IF_FLOPPY, 0, 0), *b = blk_drive_at(pc->m, BLK_IF_FLOPPY, 0, 1);
+    g_autofree char *first = g_strdup_printf("drive%c=%s", a ? 'A' : 'B', a ? blk_id(a) : b ? blk_id(b) : "");
+    g_autofree char *second = b ? g_strdup_printf("driveB=%s", blk_id(b)) : NULL;
+    pc->fdc = pc_add(pc, &i82078_type, pc->piix3->isa.bus, err, a || b ? first : NULL, a ? second : NULL, NULL);
+    if (!pc->fdc)
+        g_prefix_error(err, "-drive if=floppy: ");
+    return pc->fdc != NULL;
+}
+
 bool pc_add_disks(struct pc *pc, GError **err)
 {
-    return add_ide(pc, err);
+    return add_ide(pc, err) && add_floppies(pc, err);
 }
 
 /* --- CMOS --------------------------------------------------------------------------------------------------------- */
@@ -70,6 +86,15 @@ static void fill_geometry(struct pc *pc, unsigned n, const struct ata_drive *d)
         mc146818_set_cmos(pc->rtc, CMOS_DISK_GEOMETRY + sizeof bytes * n + i, bytes[i]);
 }
 
+static void fill_floppies(struct pc *pc)
+{
+    uint8_t a = i82078_cmos_type(pc->fdc, 0), b = i82078_cmos_type(pc->fdc, 1);
+    uint8_t equipment = mc146818_cmos(pc->rtc, CMOS_EQUIPMENT);
+    mc146818_set_cmos(pc->rtc, CMOS_FLOPPIES, a << 4 | b);
+    if (a || b)
+        mc146818_set_cmos(pc->rtc, CMOS_EQUIPMENT, equipment | 0x01 | (a && b ? 0x40 : 0));
+}
+
 void pc_fill_cmos_disks(struct pc *pc)
 {
     uint8_t disks = 0, translation = 0;
@@ -85,6 +110,7 @@ void pc_fill_cmos_disks(struct pc *pc)
             fill_geometry(pc, n, d);
         }
     }
+    fill_floppies(pc);
     mc146818_set_cmos(pc->rtc, CMOS_DISKS, disks);
     mc146818_set_cmos(pc->rtc, CMOS_TRANSLATION, translation);
     pc_fill_cmos_sum(pc);

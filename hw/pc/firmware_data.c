@@ -13,7 +13,6 @@
 #include <string.h>
 
 enum cmos {
-    CMOS_FLOPPIES = 0x10,
     CMOS_EQUIPMENT = 0x14,
     CMOS_BASE_KB = 0x15,
     CMOS_EXT_KB = 0x17,
@@ -80,7 +79,6 @@ void pc_fill_cmos(struct pc *pc, const struct pc_config *c)
     for (unsigned i = 0; i < 3; i++)
         mc146818_set_cmos(rtc, CMOS_ABOVE_4G + i, above >> (16 + 8 * i));
     mc146818_set_cmos(rtc, CMOS_CPUS, pc->m->cpu_count - 1);
-    mc146818_set_cmos(rtc, CMOS_FLOPPIES, 0);
     mc146818_set_cmos(rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | (c->i8042 ? EQUIPMENT_MOUSE : 0));
 
     pc->floppy_unchecked = c->floppy_unchecked;

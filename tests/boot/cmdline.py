@@ -35,6 +35,7 @@ ERRORS = [
     ('-chardev null,id=c -serial chardev:c -mon c', 'mux=on'),
     ('-accel auto,shift=0', 'number from 1'), ('-accel auto,foo=1', "no 'foo'"), ('-accel auto,seed=x', 'number'),
     ('-drive file=/nonexistent', 'No such file'), ('/nonexistent/disk.img', 'No such file'), ('-hda /nonexistent', '-hda /nonexistent'),
+    ('-drive if=floppy,index=2', 'two floppy drives'), ('-drive if=floppy,format=raw,readonly=on,file=' + os.path.abspath(PROGRAM), 'too much for a floppy'),
     ('-drive if=virtio', 'if=ide'), ('-drive index=4', 'four IDE drives'), ('-drive id=a,if=none -drive id=a,if=none', 'taken'),
     ('-drive if=ide', 'needs an image'), ('-drive media=cdrom,index=1 -drive media=cdrom,index=1', 'another drive'),
     ('-device ide-hd', 'drive= is missing'), ('-device ide-cd,unit=2', 'units below 2'), ('-device ide-cd,bus=ide.7', 'no ide bus'),
