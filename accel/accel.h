@@ -26,6 +26,7 @@ struct engine {
     const struct accel_ops *ops;
     struct machine *machine;
     void *data;      /* the engine's own */
+    bool idles_inside; /* vCPUs are run even if they are halted or wait for SIPI: it wakes them up itself */
     unsigned vcpus;  /* so many vCPUs have been through vcpu_init */
     int64_t time_ns; /* virtual time during which it was in charge, up to the last shift */
 };
@@ -54,6 +55,12 @@ struct accel_ops {
      */
     void (*vcpu_enter)(struct engine *e, struct cpu *cpu);
     void (*vcpu_leave)(struct engine *e, struct cpu *cpu);
+    /*
+     * For engines that keep what vCPUs tell each other: resumed when all are about to run, paused when all have left. Main loop, VM
+     * lock. Optional, both or none.
+     */
+    void (*resumed)(struct engine *e);
+    void (*paused)(struct engine *e);
     /* Runs until something needs the vCPU loop. On the vCPU's thread, without locks. */
     enum cpu_exit (*vcpu_run)(struct engine *e, struct cpu *cpu);
     /* Makes vcpu_run return soon, if cpu->events and cpu->poll, which are set before, don't. Any thread. Optional. */

@@ -1,14 +1,14 @@
 /*
  * KVM as an engine: life of the VM, run loop, exits.
  *
- * Linux, Documentation/virt/kvm/api.rst. The kernel runs guest code and nothing else: interrupt controllers and all
- * chips are ours, so that a machine is the same under every engine. A kick posts its event first, then sets
+ * Linux, Documentation/virt/kvm/api.rst. The kernel runs guest code, and has the local APICs where it can (kvm_apic.c):
+ * all other chips are ours, so that a machine is the same under every engine. A kick posts its event first, then sets
  * immediate_exit, and a signal if the vCPU may already be in KVM_RUN; the run loop clears immediate_exit before it
  * looks at the events.
  *
  * The guest's TSC is the host's, at its rate; kvmclock and CPUID say so. After a pause it goes on where it stood.
  *
- * Not here: an APIC in the kernel, dirty logs, guest debugging, nesting.
+ * Not here: dirty logs, guest debugging, nesting.
  *
  * Threads: vCPUs take the VM lock around device accesses.
  */
@@ -70,7 +70,19 @@ static void kvm_help(GString *out)
         close(fd);
 }
 
-static bool parse_options(const char *text, bool *force, GError **err)
+static bool parse_irqchip(const char *value, enum kvm_apic_place *irqchip, GError **err)
+{
+    *irqchip = KVM_APIC_ANY;
+    if (!value)
+        return true;
+    if (!strcmp(value, "on")) /* the rest of it would be slower chips than ours */
+        g_printerr("trapeze: note: -accel kvm,kernel-irqchip=on: only the local APICs go into the kernel, as with split\n");
+    *irqchip = strcmp(value, "off") ? KVM_APIC_SPLIT : KVM_APIC_OURS;
+    return !strcmp(value, "on") || !strcmp(value, "split") || !strcmp(value, "off") ||
+           opts_error(err, "-accel kvm,kernel-irqchip=%s: must be on, split or off", value);
+}
+
+static bool parse_options(const char *text, bool *force, enum kvm_apic_place *irqchip, GError **err)
 {
     struct opts *o = opts_parse(text, NULL);
     const char *value = opts_take(o, "force"), *key;
@@ -79,8 +91,9 @@ static bool parse_options(const char *text, bool *force, GError **err)
     bool ok = !value || parse_bool(value, force, err);
     if (!ok)
         g_prefix_error(err, "-accel kvm,force=%s: ", value);
+    ok = ok && parse_irqchip(opts_take(o, "kernel-irqchip"), irqchip, err);
     if (ok && opts_next(o, &key, &value))
-        ok = opts_error(err, "-accel kvm,%s: no such option; there is force", key);
+        ok = opts_error(err, "-accel kvm,%s: no such option; there are force and kernel-irqchip", key);
     opts_free(o);
     return ok;
 }
@@ -228,8 +241,9 @@ static bool require_good(const struct kvm_findings *f, bool force, GError **err)
 static bool kvm_machine_init(struct engine *e, const char *options, GError **err)
 {
     struct machine *m = e->machine;
+    enum kvm_apic_place irqchip;
     bool force;
-    if (!parse_options(options, &force, err))
+    if (!parse_options(options, &force, &irqchip, err))
         return false;
     struct kvm_vm *vm = g_new0(struct kvm_vm, 1);
     vm->m = m;
@@ -239,9 +253,10 @@ static bool kvm_machine_init(struct engine *e, const char *options, GError **err
         vm->fd = kvm_make_vm(vm->kvm, err);
     if (vm->fd >= 0) {
         vm->run_size = (size_t)ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-        if (make_vcpus(vm, err) && restrict_models(vm, err)) {
+        if (kvm_apic_init(vm, irqchip, err) && make_vcpus(vm, err) && restrict_models(vm, err)) {
             e->data = vm;
             vm->engine = e;
+            e->idles_inside = vm->split;
             vm->watch_modes = !force && kvm_emulates_some(&vm->findings);
             m->tsc = guest_tsc;
             m->tsc_opaque = vm;
@@ -266,6 +281,7 @@ static void kvm_info(struct engine *e, GString *out)
 {
     struct kvm_vm *vm = e->data;
     kvm_print_findings(&vm->findings, out);
+    g_string_append_printf(out, "local APICs are %s\n", vm->split ? "in the kernel" : "ours");
     kvm_backoff_info(vm, out);
     kvm_print_account(vm, out);
 }
@@ -386,7 +402,7 @@ static void after_run(struct kvm_vcpu *v)
     struct cpu *cpu = v->cpu;
     v->ready = v->run->ready_for_interrupt_injection;
     v->unfinished = false;
-    if (cpu->apic && cpu->apic_ops->tpr(cpu->apic) >> 4 != v->run->cr8)
+    if (cpu->apic && !v->vm->split && cpu->apic_ops->tpr(cpu->apic) >> 4 != v->run->cr8)
         cpu->apic_ops->set_tpr(cpu->apic, (uint8_t)(v->run->cr8 << 4));
 }
 
@@ -428,6 +444,7 @@ static bool handle_exit(struct kvm_vcpu *v, enum cpu_exit *why)
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR: return true;
+    case KVM_EXIT_IOAPIC_EOI: v->cpu->apic_ops->broadcast_eoi(v->cpu->apic, v->run->eoi.vector); return true;
     case KVM_EXIT_HLT: halt(v); return true;
     case KVM_EXIT_SHUTDOWN:
         kvm_explain_shutdown(v);
@@ -444,7 +461,7 @@ static bool handle_exit(struct kvm_vcpu *v, enum cpu_exit *why)
 static void follow_clock(struct kvm_vm *vm)
 {
     struct machine *m = vm->m;
-    vm_lock();
+    bool taken = vm_lock_if_free();
     unsigned starts = clock_starts(m->clock);
     if (starts != vm->clock_starts) {
         int64_t now = clock_now(m->clock);
@@ -457,7 +474,23 @@ static void follow_clock(struct kvm_vm *vm)
         }
         vm->clock_starts = starts;
     }
-    vm_unlock();
+    vm_unlock_if(taken);
+}
+
+static void kvm_resumed(struct engine *e)
+{
+    struct kvm_vm *vm = e->data;
+    if (!vm->split)
+        return;
+    follow_clock(vm);
+    kvm_apic_resumed(vm);
+}
+
+static void kvm_paused(struct engine *e)
+{
+    struct kvm_vm *vm = e->data;
+    if (vm->split)
+        kvm_apic_paused(vm);
 }
 
 /* A halted processor goes on if an interrupt has come that it lets in. */
@@ -512,7 +545,7 @@ static bool run_some(struct kvm_vcpu *v, enum cpu_exit *why)
     cpu_take_memory_events(cpu, events);
     if (kvm_needs_software(v, events))
         return kvm_run_software(v, why);
-    if (cpu->activity == CPU_HALTED && !wakes_up(v, events)) {
+    if (cpu->activity == CPU_HALTED && !v->vm->split && !wakes_up(v, events)) {
         *why = CPU_EXIT_HALT;
         return false;
     }
@@ -560,7 +593,8 @@ static void kvm_vcpu_kick(struct engine *e, struct cpu *cpu)
 const struct accel_ops kvm_accel = {
     .name = "kvm",
     .description = "the host's processor runs the guest, in the kernel's KVM",
-    .options = "force=on|off (on: also where it is wrong, and all of the time where it is slow; for tests)",
+    .options = "kernel-irqchip=split|off (local APICs in the kernel or outside), "
+               "force=on|off (on: also where it is wrong, and all of the time where it is slow; for tests)",
     .help = kvm_help,
     .probe = kvm_probe,
     .rank = kvm_rank,
@@ -570,6 +604,8 @@ const struct accel_ops kvm_accel = {
     .vcpu_fini = kvm_vcpu_fini,
     .vcpu_enter = kvm_vcpu_enter,
     .vcpu_leave = kvm_vcpu_leave,
+    .resumed = kvm_resumed,
+    .paused = kvm_paused,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_kick = kvm_vcpu_kick,
     .info = kvm_info,

@@ -1,8 +1,8 @@
 /*
  * /dev/kvm: opening it, what we need of it, making VMs and vCPUs.
  *
- * Linux, Documentation/virt/kvm/api.rst. What is needed is there since Linux 5.14. The local APIC and all other chips
- * are ours: no irqchip in the kernel. MSRs are ours, too (a filter that denies makes KVM ask us), but for those that
+ * Linux, Documentation/virt/kvm/api.rst. What is needed is there since Linux 5.14. Chips are ours, but for the local
+ * APIC where the kernel has that (kvm_apic.c). MSRs are ours, too (a filter that denies makes KVM ask us), but for those that
  * the processor itself acts on; so a guest finds the same registers with the same rules under every engine.
  */
 #include "accel/kvm_vm.h"
@@ -113,7 +113,7 @@ bool kvm_do(int fd, unsigned long request, void *arg, const char *what, GError *
 #define TSS UINT64_C(0xfeffd000)
 
 /* In the processor: system calls, bases of FS and GS, TSC_AUX, speculation control. The rest comes to us. */
-static bool set_msr_filter(int vm, GError **err)
+bool kvm_filter_msrs(int vm, bool apic, GError **err)
 {
     static uint8_t all[8] = { 0xff }; /* whole words are read */
     static const struct {
@@ -123,11 +123,15 @@ static bool set_msr_filter(int vm, GError **err)
         { 0x174, 3 },
         { 0xc0000080, 5 },
         { 0xc0000100, 4 },
+        { 0x1b, 1 }, /* from here on of a local APIC: base, deadline, paravirtual EOI */
+        { 0x6e0, 1 },
+        { 0x4b564d04, 1 },
     };
+    unsigned count = G_N_ELEMENTS(inside) - (apic ? 0 : 3);
     struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_USER_SPACE_MSR };
     cap.args[0] = KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
     struct kvm_msr_filter filter = { .flags = KVM_MSR_FILTER_DEFAULT_DENY };
-    for (unsigned k = 0; k < G_N_ELEMENTS(inside); k++)
+    for (unsigned k = 0; k < count; k++)
         filter.ranges[k] = (struct kvm_msr_filter_range){
             .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
             .base = inside[k].base,
@@ -164,7 +168,7 @@ int kvm_make_vm(int kvm, GError **err)
                kvm_do(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity, "place of the identity map", err)) &&
               (ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_SET_TSS_ADDR) <= 0 ||
                kvm_do(vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS, "place of the TSS", err)) &&
-              set_msr_filter(vm, err);
+              kvm_filter_msrs(vm, false, err);
     if (ok) {
         exit_at_misses(vm);
         return vm;

@@ -282,7 +282,7 @@ static bool put_events(struct kvm_vcpu *v)
         return false;
     cpu_event_clear(cpu, CPU_EVENT_SHADOW);
     cpu->shadow_mov_ss = false;
-    v->ready = cpu->rflags & FLAG_IF && !shadow;
+    v->ready = cpu->rflags & FLAG_IF && !shadow && !v->vm->split; /* else the kernel must say so first */
     return true;
 }
 
@@ -341,6 +341,8 @@ bool kvm_unload(struct kvm_vcpu *v)
     if (!v->loaded)
         return true;
     kvm_finish_exit(v);
+    if (v->vm->split)
+        kvm_apic_get_activity(v);
     get_regs(v);
     get_sregs(v);
     get_fpu(v);

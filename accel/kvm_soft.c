@@ -17,7 +17,8 @@
     (CPU_EVENT_SMI | CPU_EVENT_INIT | CPU_EVENT_SIPI | CPU_EVENT_TRAP | CPU_EVENT_RESET | CPU_EVENT_UNHALT)
 #define SOFT_INSNS 1000 /* at a time, in modes that KVM does not know */
 #define PATIENCE_MAX 4096
-#define MISSES_CLOSE 200000 /* ns between two that count as one region */
+#define MISSES_CLOSE 200000 /* ns between two that count as one region; */
+#define CLOSE_EXITS 30      /* on slow hosts as much as so many exits */
 #define MAX_ADDRESSES 4096
 #define HOPELESS 64 /* such misses in a row, each with PATIENCE_MAX instructions behind it, are for another engine */
 
@@ -29,7 +30,7 @@ static bool in_soft_mode(const struct cpu *cpu)
 bool kvm_needs_software(const struct kvm_vcpu *v, uint32_t events)
 {
     return events & SOFT_EVENTS || in_soft_mode(v->cpu) ||
-           (v->cpu->activity != CPU_RUNNING && v->cpu->activity != CPU_HALTED);
+           (v->cpu->activity != CPU_RUNNING && v->cpu->activity != CPU_HALTED && !v->vm->split);
 }
 
 /* A return before the budget is used up is for the caller of the engine. */
@@ -44,6 +45,8 @@ static bool interpret(struct kvm_vcpu *v, unsigned insns, enum cpu_exit *why)
 
 bool kvm_run_software(struct kvm_vcpu *v, enum cpu_exit *why)
 {
+    if (v->vm->split)
+        return kvm_apic_hand_over(v, why);
     *why = CPU_EXIT_SHUTDOWN;
     return kvm_unload(v) && interpret(v, in_soft_mode(v->cpu) ? SOFT_INSNS : 1, why);
 }
@@ -70,12 +73,17 @@ bool kvm_run_missed(struct kvm_vcpu *v, enum cpu_exit *why)
 {
     struct cpu *cpu = v->cpu;
     int64_t now = g_get_monotonic_time() * 1000;
+    if (v->vm->split) {
+        v->missed++;
+        return kvm_apic_hand_over(v, why);
+    }
     *why = CPU_EXIT_SHUTDOWN;
     if (!kvm_unload(v))
         return false;
     uint64_t rip = cpu->rip;
     unsigned cpl = cpu->cpl;
-    v->patience = now - v->last_miss < MISSES_CLOSE ? MIN(v->patience * 2, PATIENCE_MAX) : 1;
+    int64_t close = MAX(MISSES_CLOSE, CLOSE_EXITS * v->vm->findings.exit_ns);
+    v->patience = now - v->last_miss < close ? MIN(v->patience * 2, PATIENCE_MAX) : 1;
     v->hopeless = v->patience == PATIENCE_MAX ? v->hopeless + 1 : 0;
     if (v->hopeless == HOPELESS) {
         v->hopeless = 0;

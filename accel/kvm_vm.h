@@ -5,7 +5,7 @@
  *
  * The state of a vCPU is in struct cpu (`loaded` is false) or in KVM (true), never in both: kvm_load() and kvm_unload()
  * move it, and whoever needs struct cpu calls kvm_unload() first. When vcpu_run returns it is in struct cpu. What KVM
- * never has: MSRs that it hands to us (kvm_host.c), the local APIC, SMM, the A20 gate.
+ * never has: MSRs that it hands to us (kvm_host.c), SMM, the A20 gate; the local APIC only if that is split off (kvm_apic.c).
  *
  * Threads: a struct kvm_vcpu belongs to its vCPU's thread but for `in_run`, `thread` and run->immediate_exit, which a
  * kick uses. Slots change under the VM lock.
@@ -16,6 +16,7 @@
 #include "accel/vcpu.h"
 #include "cpu/cpu.h"
 #include "hw/core/machine.h"
+#include "hw/core/msi.h"
 
 #include <linux/kvm.h>
 #include <signal.h>
@@ -90,6 +91,8 @@ struct kvm_vm {
     int kvm, fd;
     size_t run_size;
     struct kvm_findings findings;
+    bool split;              /* local APICs are the kernel's (kvm_apic.c) */
+    struct msi_sink sink;    /* if so */
     bool watch_modes; /* some are emulated, and the user wants the guest to run well */
     struct kvm_backoff backoff;
     struct mem_listener listener;
@@ -114,6 +117,8 @@ int kvm_open(GError **err);
 bool kvm_do(int fd, unsigned long request, void *arg, const char *what, GError **err);
 /* A VM whose MSRs are the model's (cpu/msr.c) but for those that must be in the processor. */
 int kvm_make_vm(int kvm, GError **err);
+/* Which they are: with local APICs in the kernel some more. */
+bool kvm_filter_msrs(int vm, bool apic, GError **err);
 /* A vCPU of it; *run is mapped. */
 int kvm_make_vcpu(int vm, unsigned index, size_t run_size, struct kvm_run **run, GError **err);
 
@@ -179,6 +184,22 @@ void kvm_backoff_info(const struct kvm_vm *vm, GString *out);
 enum kvm_mode kvm_mode_of(const struct kvm_sregs *s);
 /* After an exit that has given s.regs.sregs: backs off if the guest stays in a mode that is emulated. */
 void kvm_watch_mode(struct kvm_vcpu *v);
+
+/* --- kvm_apic.c --------------------------------------------------------------------------------------------------- */
+
+enum kvm_apic_place { KVM_APIC_ANY, KVM_APIC_OURS, KVM_APIC_SPLIT };
+
+/* Before there are vCPUs: moves local APICs into the kernel if that is wanted; for ANY if it can be done. */
+bool kvm_apic_init(struct kvm_vm *vm, enum kvm_apic_place want, GError **err);
+/* The rest only if vm->split. VM lock; vCPUs are about to run, or have all left. */
+void kvm_apic_resumed(struct kvm_vm *vm);
+void kvm_apic_paused(struct kvm_vm *vm);
+/* The vCPU's thread. cpu->activity as the kernel has it; before registers are fetched. */
+void kvm_apic_get_activity(struct kvm_vcpu *v);
+/* A vector of the 8259A, when the kernel has said that it would take one. */
+void kvm_apic_deliver(struct kvm_vcpu *v, uint8_t vector);
+/* KVM cannot go on: another engine has to, and soon will. False: vcpu_run is to be left for the reason in *why. */
+bool kvm_apic_hand_over(struct kvm_vcpu *v, enum cpu_exit *why);
 
 /* --- kvm_soft.c --------------------------------------------------------------------------------------------------- */
 

@@ -172,6 +172,11 @@ static void leave(struct vcpu *v)
     accel_changed(v->accel);
 }
 
+static bool has_work(const struct vcpu *v)
+{
+    return cpu_has_work(v->cpu) || (v->engine->idles_inside && v->cpu->activity != CPU_SHUTDOWN);
+}
+
 /* Waits until there is reason to run. False: the thread ends. With accel.lock held. */
 static bool wait_to_run(struct vcpu *v)
 {
@@ -186,7 +191,7 @@ static bool wait_to_run(struct vcpu *v)
         if (a->quit)
             return false;
         __atomic_store_n(&v->asleep, true, __ATOMIC_SEQ_CST);
-        if (!a->pause_depth && !a->exclusive && cpu_has_work(v->cpu)) {
+        if (!a->pause_depth && !a->exclusive && has_work(v)) {
             __atomic_store_n(&v->asleep, false, __ATOMIC_SEQ_CST);
             return true;
         }
@@ -322,12 +327,19 @@ void vcpus_pause(struct machine *m)
         pthread_cond_wait(&a->changed, &a->lock);
     pthread_mutex_unlock(&a->lock);
     vm_lock();
+    if (a->resumed)
+        a->resumed->ops->paused(a->resumed);
+    a->resumed = NULL;
 }
 
 void vcpus_resume(struct machine *m)
 {
     struct accel *a = m->accel;
     g_assert(vm_locked());
+    if (!a->resumed && a->engine->ops->resumed) {
+        a->resumed = a->engine;
+        a->engine->ops->resumed(a->engine);
+    }
     pthread_mutex_lock(&a->lock);
     a->pause_depth = 0;
     for (unsigned k = 0; k < m->cpu_count; k++)

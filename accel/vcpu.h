@@ -20,6 +20,7 @@ struct accel {
     pthread_cond_t changed; /* broadcast whenever something below or in a vcpu changes */
     struct vcpu **vcpus;    /* machine->cpu_count of them; NULL before vcpus_start */
     unsigned pause_depth;   /* vCPUs stay out of guest code while it is not 0 */
+    struct engine *resumed; /* has been told so and not yet of a pause; VM lock */
     bool quit;
     struct cpu *exclusive;  /* the one that may run alone, or NULL */
     int64_t fault_reported; /* host microseconds of the last line about a triple fault; atomic */

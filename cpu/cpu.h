@@ -35,6 +35,13 @@ struct cpu_host_ops {
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC 0x800
 
+/* A local APIC as its register page shows it, one register for each 16 bytes, and what is beside that page. */
+struct apic_image {
+    uint32_t regs[64];
+    uint64_t base; /* IA32_APIC_BASE */
+    uint64_t tsc_deadline; /* 0: none */
+};
+
 /* The local APIC as the processor sees it. All take the VM lock themselves if they need it. */
 struct cpu_apic_ops {
     /* The vector to deliver now, taking it into service; -1: none (spurious or masked by TPR). */
@@ -48,6 +55,15 @@ struct cpu_apic_ops {
     void (*set_tpr)(void *apic, uint8_t value);
     void (*send_ipi)(void *apic, uint64_t icr); /* in x2APIC format: destination in 63:32; for the PV IPI hypercall */
     void (*reset)(void *apic, bool init);
+    /*
+     * While a kernel's KVM runs the APIC. VM lock, the vCPU is paused: to_kernel hands over all but the pins, from_kernel takes it
+     * back. In between only these are asked; on the vCPU's thread, without locks.
+     */
+    void (*to_kernel)(void *apic, struct apic_image *out);
+    void (*from_kernel)(void *apic, const struct apic_image *in);
+    bool (*pic_asks)(void *apic);   /* the 8259A wants its INTA cycles from whoever listens to it */
+    int (*pic_acknowledge)(void *apic); /* these cycles; -1: there is no 8259A */
+    void (*broadcast_eoi)(void *apic, uint8_t vector); /* of a level-triggered interrupt, to the I/O APICs */
 };
 
 struct cpu *cpu_new(struct machine *m, unsigned index, const struct cpu_model *model);

@@ -11,6 +11,7 @@
 #include "hw/core/input.h"
 #include "hw/core/irq.h"
 #include "hw/core/memory.h"
+#include "hw/core/msi.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -61,6 +62,8 @@ struct machine {
     struct cpu **cpus; /* by index; APIC id in struct cpu */
     unsigned cpu_count;
     struct apic_bus *apic_bus; /* hw/irq/apic_bus.h; NULL: none */
+    const struct msi_sink *msi_sink;   /* takes messages in the local APICs' place; NULL: nobody does */
+    struct msi_message pins[MSI_PINS]; /* what level-triggered pins of the I/O APIC send; of others 0 */
     struct irq_line ferr; /* FERR# of the boot processor, for the board; not connected: unheard */
     struct accel *accel; /* engine in charge and its private state; accel/accel.h */
 

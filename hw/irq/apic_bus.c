@@ -58,9 +58,22 @@ static bool deliver_all(struct apic_bus *b, const struct apic_message *msg)
     return accepted;
 }
 
+struct msi_message apic_bus_encode(const struct apic_message *msg)
+{
+    bool any = msg->delivery == APIC_LOWEST;
+    return (struct msi_message){
+        .addr = APIC_DEFAULT_BASE | (uint64_t)(msg->dest & 0xff) << 12 | (any ? 8 : 0) | (msg->logical ? 4 : 0),
+        .data = msg->vector | (uint32_t)msg->delivery << 8 | (msg->level_triggered ? 0xc000 : 0),
+    };
+}
+
 bool apic_bus_deliver(struct machine *m, const struct apic_message *msg)
 {
     struct apic_bus *b = m->apic_bus;
+    if (m->msi_sink && msg->delivery != APIC_SMI) { /* system management mode is ours in any case */
+        struct msi_message encoded = apic_bus_encode(msg);
+        return m->msi_sink->send(m->msi_sink->opaque, &encoded);
+    }
     return msg->delivery == APIC_LOWEST ? deliver_lowest(b, msg) : deliver_all(b, msg);
 }
 

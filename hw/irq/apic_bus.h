@@ -9,6 +9,7 @@
 #define HW_IRQ_APIC_BUS_H
 
 #include "hw/core/device.h"
+#include "hw/core/msi.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -43,6 +44,7 @@ struct apic_message {
 
 /* To all local APICs that it addresses; one of them if it is APIC_LOWEST. True if one accepted it. */
 bool apic_bus_deliver(struct machine *m, const struct apic_message *msg);
+struct msi_message apic_bus_encode(const struct apic_message *msg);
 /* A device's memory write to 0xfee00000..0xfeefffff. False if nobody accepted it. */
 bool msi_deliver(struct machine *m, uint64_t addr, uint32_t data);
 

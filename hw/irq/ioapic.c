@@ -16,6 +16,8 @@
 
 #include <inttypes.h>
 
+G_STATIC_ASSERT(IOAPIC_PINS == MSI_PINS);
+
 #define IOREGSEL 0x00
 #define IOWIN 0x10
 #define IOEOI 0x40
@@ -58,9 +60,9 @@ static bool is_level(uint64_t rte)
     return (rte & RTE_LEVEL) && delivery_of(rte) <= APIC_LOWEST;
 }
 
-static bool send(struct ioapic *s, uint64_t rte)
+static struct apic_message message_of(uint64_t rte)
 {
-    struct apic_message msg = {
+    return (struct apic_message){
         .dest = rte >> RTE_DEST_SHIFT,
         .logical = rte & RTE_LOGICAL,
         .delivery = delivery_of(rte),
@@ -68,7 +70,27 @@ static bool send(struct ioapic *s, uint64_t rte)
         .level_triggered = is_level(rte),
         .assert = true,
     };
+}
+
+static bool send(struct ioapic *s, uint64_t rte)
+{
+    struct apic_message msg = message_of(rte);
     return apic_bus_deliver(s->dev.machine, &msg);
+}
+
+/* Tells the machine what the pin sends now: whoever has the local APICs must know which EOIs we wait for. */
+static void publish_pin(struct ioapic *s, unsigned pin)
+{
+    struct machine *m = s->dev.machine;
+    struct msi_message new = { 0 };
+    if (is_level(s->redirection[pin])) {
+        struct apic_message msg = message_of(s->redirection[pin]);
+        new = apic_bus_encode(&msg);
+    }
+    bool same = new.addr == m->pins[pin].addr && new.data == m->pins[pin].data;
+    m->pins[pin] = new;
+    if (!same && m->msi_sink)
+        m->msi_sink->pin(m->msi_sink->opaque, pin);
 }
 
 /* Sends a level-triggered pin's interrupt if it is due. */
@@ -137,6 +159,7 @@ static void write_redirection(struct ioapic *s, unsigned pin, bool upper, uint32
     *rte &= RTE_IMPLEMENTED;
     if (!is_level(*rte))
         *rte &= ~(uint64_t)RTE_REMOTE_IRR; /* systems without EOI register end an interrupt by this */
+    publish_pin(s, pin);
     service_level(s, pin);
 }
 
@@ -206,8 +229,10 @@ static void reset(struct device *d)
     s->select = 0;
     s->id = s->initial_id;
     s->lines = 0;
-    for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+    for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
         s->redirection[pin] = RTE_MASK;
+        publish_pin(s, pin);
+    }
 }
 
 static bool post_load(void *instance, uint8_t version, GError **err)
@@ -218,6 +243,8 @@ static bool post_load(void *instance, uint8_t version, GError **err)
         ok = ok && !(s->redirection[pin] & ~RTE_IMPLEMENTED);
     if (!ok)
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_INVAL, "ioapic: saved state out of range");
+    for (unsigned pin = 0; ok && pin < IOAPIC_PINS; pin++)
+        publish_pin(s, pin);
     return ok;
 }
 

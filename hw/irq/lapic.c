@@ -66,8 +66,10 @@ bool lapic_pic_pending(const struct lapic *l)
 void lapic_update(struct lapic *l)
 {
     /* While the guest may end an interrupt without telling us, any request is a reason to look. */
-    bool wanted =
-        lapic_pic_pending(l) || (lapic_enabled(l) && (l->pv_eoi ? lapic_highest(l->irr) >= 0 : lapic_pending(l) >= 0));
+    bool wanted = l->in_kernel ? l->lint[0] || l->extint
+                               : lapic_pic_pending(l) ||
+                                     (lapic_enabled(l) &&
+                                      (l->pv_eoi ? lapic_highest(l->irr) >= 0 : lapic_pending(l) >= 0));
     if (!wanted)
         cpu_event_clear(l->cpu, CPU_EVENT_INTR);
     else if (machine_current_cpu() == (int)l->index)
@@ -221,7 +223,7 @@ static void lint_input(void *opaque, int n, int level)
     struct lapic *l = opaque;
     bool rises = level && !l->lint[n];
     l->lint[n] = level;
-    if (rises && lapic_enabled(l))
+    if (rises && lapic_enabled(l) && !l->in_kernel)
         lapic_local_interrupt(l, LVT_LINT0 + n);
     else if (rises && n == 1)
         signal_cpu(l, APIC_NMI);

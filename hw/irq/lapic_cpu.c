@@ -260,4 +260,9 @@ const struct cpu_apic_ops lapic_cpu_ops = {
     .set_tpr = set_tpr,
     .send_ipi = send_ipi,
     .reset = reset,
+    .to_kernel = lapic_to_kernel,
+    .from_kernel = lapic_from_kernel,
+    .pic_asks = lapic_pic_asks,
+    .pic_acknowledge = lapic_pic_acknowledge,
+    .broadcast_eoi = lapic_broadcast_eoi,
 };

@@ -1,6 +1,6 @@
 /*
  * What the parts of the local APIC share: lapic.c (device, delivery, registers), lapic_timer.c, lapic_cpu.c (the
- * processor's side: acknowledge, MSRs, paravirtual EOI). All under the VM lock.
+ * processor's side: acknowledge, MSRs, paravirtual EOI), lapic_kernel.c (to a kernel's APIC and back). All under the VM lock.
  */
 #ifndef HW_IRQ_LAPIC_INTERNAL_H
 #define HW_IRQ_LAPIC_INTERNAL_H
@@ -10,6 +10,7 @@
 #include "hw/irq/apic_bus.h"
 #include "hw/irq/lapic.h"
 
+struct apic_image;
 struct cpu;
 
 /* Register offsets in the page; in x2APIC mode MSR 0x800 + offset / 16. */
@@ -82,6 +83,7 @@ struct lapic {
     uint32_t lvt[LVT_COUNT];
     bool lint[2];    /* pins as they are */
     bool extint;     /* an ExtINT message waits for its INTA */
+    bool in_kernel;  /* a kernel's KVM has all but the pins (lapic_kernel.c) */
     uint64_t pv_eoi; /* guest-physical address of the flag that says "no EOI needed", while it is set; or 0 */
     /* Timer, in ticks of timer_hz since virtual time began */
     uint32_t initial_count;
@@ -132,9 +134,18 @@ void lapic_timer_set_divide(struct lapic *l, uint32_t divide);
 /* Before LVT_TIMER becomes `lvt`: a change of mode may stop it. */
 void lapic_timer_set_mode(struct lapic *l, uint32_t lvt);
 void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc);
+/* Goes on with a count of initial_count that was read elsewhere. */
+void lapic_timer_continue(struct lapic *l, uint32_t count);
 
 /* lapic_cpu.c */
 extern const struct cpu_apic_ops lapic_cpu_ops;
+/* lapic_kernel.c */
+void lapic_to_kernel(void *apic, struct apic_image *out);
+void lapic_from_kernel(void *apic, const struct apic_image *in);
+bool lapic_pic_asks(void *apic);
+int lapic_pic_acknowledge(void *apic);
+void lapic_broadcast_eoi(void *apic, uint8_t vector);
+
 /* On the vCPU's thread, or while it is paused: learns whether the guest took the shortcut, and takes it back. */
 void lapic_pv_eoi_sync(struct lapic *l);
 

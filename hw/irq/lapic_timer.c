@@ -70,6 +70,15 @@ void lapic_timer_set_count(struct lapic *l, uint32_t count)
     arm(l);
 }
 
+void lapic_timer_continue(struct lapic *l, uint32_t count)
+{
+    bool periodic = l->lvt[LVT_TIMER] & LVT_PERIODIC;
+    if (!l->initial_count || l->lvt[LVT_TIMER] & LVT_DEADLINE || (!count && !periodic))
+        return;
+    l->expires = ticks_now(l) + (count ? (uint64_t)count << divide_shift(l) : period(l));
+    arm(l);
+}
+
 void lapic_timer_set_divide(struct lapic *l, uint32_t divide)
 {
     uint32_t left = lapic_timer_count(l);
