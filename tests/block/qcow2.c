@@ -1,6 +1,7 @@
 /*
  * qcow2: random sequences of everything that can be done to an image, against a model of its content, with qemu-img check
- * and compare as peers; images that qemu-img writes; many requests at once through a drive.
+ * and compare as peers (SEQUENCES=N in the environment: so many of each kind); images that qemu-img writes; many requests
+ * at once through a drive.
  */
 #include "tests/lib/blk_test.h"
 
@@ -229,7 +230,7 @@ static void run_sequence(const char *options, uint64_t cluster, uint64_t max, co
     compare(&t);
     for (unsigned i = 0; i < steps; i++) {
         step(&t);
-        if (i % 25 == 24)
+        if (i % 40 == 39)
             ask_peer(&t);
     }
     blk_node_close(t.n);
@@ -246,10 +247,10 @@ static void test_sequences(gconstpointer options)
     static const struct {
         uint64_t cluster, max;
     } sizes[] = { { 512, 200 << 10 }, { 4096, 1 << 20 }, { 65536, 4 << 20 }, { 2 << 20, 12 << 20 } };
-    unsigned scale = time_scale() > 1 ? 2 : 1;
+    unsigned count = g_getenv("SEQUENCES") ? (unsigned)atoi(g_getenv("SEQUENCES")) : time_scale() > 1 ? 1 : 2;
     for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
-        for (unsigned seed = 0; seed < 4 / scale; seed++)
-            run_sequence(options, sizes[i].cluster, sizes[i].max, NULL, seed + 10 * i, i == 3 ? 50 : 100 / scale);
+        for (unsigned seed = 0; seed < count; seed++)
+            run_sequence(options, sizes[i].cluster, sizes[i].max, NULL, seed + 1000 * i, i == 3 ? 40 : 80);
     }
 }
 
@@ -263,9 +264,9 @@ static void test_backing(void)
     g_autofree char *over_raw = g_strdup_printf(",backing_file=%s,backing_fmt=raw", raw);
     g_autofree char *over_qcow2 = g_strdup_printf(",backing_file=%s,backing_fmt=qcow2", mid);
     for (unsigned seed = 0; seed < 3; seed++) {
-        run_sequence("compat=1.1", 65536, 4 << 20, over_raw, 100 + seed, 50);
-        run_sequence("compat=1.1", 4096, 4 << 20, over_qcow2, 110 + seed, 50);
-        run_sequence("compat=0.10", 65536, 4 << 20, over_qcow2, 120 + seed, 50);
+        run_sequence("compat=1.1", 65536, 4 << 20, over_raw, 100 + seed, 40);
+        run_sequence("compat=1.1", 4096, 4 << 20, over_qcow2, 110 + seed, 40);
+        run_sequence("compat=0.10", 65536, 4 << 20, over_qcow2, 120 + seed, 40);
     }
 }
 
