@@ -9,12 +9,13 @@
 #include "hw/core/opts.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PIECE (UINT64_C(2) << 20)
-#define THREADS 8
+#define THREADS 4
 #define SPARSE 4096
 
 /* --- Several images as one disk ----------------------------------------------------------------------------------------- */
@@ -30,7 +31,7 @@ struct convert {
     struct blk_node *out;
     bool compress, progress, out_is_zero, has_backing;
     uint64_t sparse; /* bytes; 0: zeros are written, too */
-    GMutex lock;
+    pthread_mutex_t lock;
     uint64_t next, done; /* by lock */
     int error;           /* by lock; the first one */
 };
@@ -153,39 +154,40 @@ static int copy_piece(struct convert *t, uint64_t offset, uint64_t bytes, uint8_
     return ret;
 }
 
-static gpointer copy(gpointer opaque)
+static void *copy(void *opaque)
 {
     struct convert *t = opaque;
     uint64_t piece = MAX(PIECE, t->out->driver->cluster_size ? t->out->driver->cluster_size(t->out) : 0);
     g_autofree uint8_t *buf = g_malloc(piece);
-    g_mutex_lock(&t->lock);
+    pthread_mutex_lock(&t->lock);
     while (t->next < t->size && !t->error) {
         uint64_t at = t->next, n = MIN(piece, t->size - at);
         t->next += n;
-        g_mutex_unlock(&t->lock);
+        pthread_mutex_unlock(&t->lock);
         int ret = copy_piece(t, at, n, buf);
-        g_mutex_lock(&t->lock);
+        pthread_mutex_lock(&t->lock);
         t->done += n;
         if (ret && !t->error)
             t->error = ret;
         if (!ret)
             img_progress(t->progress, t->done - n, t->done, t->size);
     }
-    g_mutex_unlock(&t->lock);
+    pthread_mutex_unlock(&t->lock);
     return NULL;
 }
 
 static int run_convert(struct convert *t, unsigned threads)
 {
-    GThread *others[16];
+    pthread_t others[16];
+    unsigned made = 0;
     img_progress(t->progress && t->size, 0, 0, t->size);
-    g_mutex_init(&t->lock);
-    for (unsigned i = 1; i < threads; i++)
-        others[i] = g_thread_new("convert", copy, t);
+    pthread_mutex_init(&t->lock, NULL);
+    while (made + 1 < threads && pthread_create(&others[made], NULL, copy, t) == 0)
+        made++;
     copy(t);
-    for (unsigned i = 1; i < threads; i++)
-        g_thread_join(others[i]);
-    g_mutex_clear(&t->lock);
+    while (made)
+        pthread_join(others[--made], NULL);
+    pthread_mutex_destroy(&t->lock);
     return t->error ? t->error : blk_node_flush(t->out);
 }
 

@@ -12,29 +12,60 @@
 #include <errno.h>
 #include <glib-unix.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define WORKERS 16
+#define WORKERS 16 /* at most; they are made when they are needed */
 
 struct blk_async {
     GSource *source;
     int event_fd;
-    GThreadPool *workers;
     struct blk_ring *ring; /* NULL: none */
-    GMutex lock;
-    struct blk_request *done, **done_tail; /* by `lock` */
+    pthread_mutex_t lock;  /* all of the following */
+    struct blk_request *done, **done_tail;
+    struct blk_request *todo, **todo_tail;
+    pthread_cond_t wake; /* there is something to do, or nothing ever again */
+    pthread_t workers[WORKERS];
+    unsigned made, idle, waiting; /* workers; those that wait for work; requests that wait for a worker */
+    bool quit;
 };
 
-static void work(gpointer data, gpointer opaque)
+static void *work(void *opaque)
 {
-    struct blk_request *r = data;
-    blk_async_post(opaque, r, blk_node_run(r->node, r));
+    struct blk_async *a = opaque;
+    pthread_mutex_lock(&a->lock);
+    for (;;) {
+        a->idle++;
+        while (!a->todo && !a->quit)
+            pthread_cond_wait(&a->wake, &a->lock);
+        a->idle--;
+        struct blk_request *r = a->todo;
+        if (!r)
+            break;
+        a->todo = r->next;
+        if (!r->next)
+            a->todo_tail = &a->todo;
+        a->waiting--;
+        pthread_mutex_unlock(&a->lock);
+        blk_async_post(a, r, blk_node_run(r->node, r));
+        pthread_mutex_lock(&a->lock);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
 }
 
 void blk_async_work(struct blk_async *a, struct blk_request *r)
 {
-    g_thread_pool_push(a->workers, r, NULL);
+    pthread_mutex_lock(&a->lock);
+    r->next = NULL;
+    *a->todo_tail = r;
+    a->todo_tail = &r->next;
+    if (++a->waiting > a->idle && a->made < WORKERS && pthread_create(&a->workers[a->made], NULL, work, a) == 0)
+        a->made++;
+    g_assert(a->made); /* a host that cannot make one thread */
+    pthread_cond_signal(&a->wake);
+    pthread_mutex_unlock(&a->lock);
 }
 
 void blk_async_post(struct blk_async *a, struct blk_request *r, int ret)
@@ -42,12 +73,12 @@ void blk_async_post(struct blk_async *a, struct blk_request *r, int ret)
     uint64_t one = 1;
     r->ret = ret;
     r->next = NULL;
-    g_mutex_lock(&a->lock);
+    pthread_mutex_lock(&a->lock);
     *a->done_tail = r;
     a->done_tail = &r->next;
     /* Within the lock: once the list is empty again, nobody touches a->event_fd any more. */
     ssize_t n = write(a->event_fd, &one, sizeof one);
-    g_mutex_unlock(&a->lock);
+    pthread_mutex_unlock(&a->lock);
     g_assert(n == sizeof one || errno == EAGAIN);
 }
 
@@ -68,11 +99,11 @@ static void run(struct blk_async *a)
     uint64_t count;
     ssize_t n = read(a->event_fd, &count, sizeof count);
     g_assert(n == sizeof count || errno == EAGAIN || errno == EINTR);
-    g_mutex_lock(&a->lock);
+    pthread_mutex_lock(&a->lock);
     struct blk_request *list = a->done;
     a->done = NULL;
     a->done_tail = &a->done;
-    g_mutex_unlock(&a->lock);
+    pthread_mutex_unlock(&a->lock);
     while (list) {
         struct blk_request *r = list;
         list = r->next;
@@ -107,8 +138,9 @@ struct blk_async *blk_async_new(GMainContext *loop, bool uring)
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     g_assert(a->event_fd >= 0); /* out of descriptors before anything was opened */
     a->done_tail = &a->done;
-    g_mutex_init(&a->lock);
-    a->workers = g_thread_pool_new(work, a, WORKERS, FALSE, NULL);
+    pthread_mutex_init(&a->lock, NULL);
+    a->todo_tail = &a->todo;
+    pthread_cond_init(&a->wake, NULL);
     a->ring = uring ? blk_ring_new(a->event_fd) : NULL;
     a->source = g_unix_fd_source_new(a->event_fd, G_IO_IN);
     g_source_set_callback(a->source, G_SOURCE_FUNC(ready), a, NULL);
@@ -120,13 +152,19 @@ void blk_async_free(struct blk_async *a)
 {
     if (!a)
         return;
-    g_thread_pool_free(a->workers, FALSE, TRUE);
-    g_assert(!a->done);
+    pthread_mutex_lock(&a->lock);
+    a->quit = true;
+    pthread_cond_broadcast(&a->wake);
+    pthread_mutex_unlock(&a->lock);
+    while (a->made)
+        pthread_join(a->workers[--a->made], NULL);
+    g_assert(!a->done && !a->todo);
     g_source_destroy(a->source);
     g_source_unref(a->source);
     blk_ring_free(a->ring);
     close(a->event_fd);
-    g_mutex_clear(&a->lock);
+    pthread_cond_destroy(&a->wake);
+    pthread_mutex_destroy(&a->lock);
     g_free(a);
 }
 

@@ -196,19 +196,19 @@ void qcow2_range_enter(struct qcow2 *s, struct qcow2_range *r, uint64_t offset, 
 {
     uint64_t mask = exclusive ? s->cluster_size - 1 : 0;
     *r = (struct qcow2_range){ .start = offset & ~mask, .end = (offset + bytes + mask) & ~mask, .exclusive = exclusive };
-    g_mutex_lock(&s->ranges_lock);
+    pthread_mutex_lock(&s->ranges_lock);
     append(s, r);
     while (must_wait(s, r))
-        g_cond_wait(&s->ranges_cond, &s->ranges_lock);
-    g_mutex_unlock(&s->ranges_lock);
+        pthread_cond_wait(&s->ranges_cond, &s->ranges_lock);
+    pthread_mutex_unlock(&s->ranges_lock);
 }
 
 bool qcow2_range_try(struct qcow2 *s, struct qcow2_range *r)
 {
-    g_mutex_lock(&s->ranges_lock);
+    pthread_mutex_lock(&s->ranges_lock);
     append(s, r);
     bool good = !must_wait(s, r);
-    g_mutex_unlock(&s->ranges_lock);
+    pthread_mutex_unlock(&s->ranges_lock);
     if (!good)
         qcow2_range_leave(s, r);
     return good;
@@ -216,13 +216,13 @@ bool qcow2_range_try(struct qcow2 *s, struct qcow2_range *r)
 
 void qcow2_range_leave(struct qcow2 *s, struct qcow2_range *r)
 {
-    g_mutex_lock(&s->ranges_lock);
+    pthread_mutex_lock(&s->ranges_lock);
     struct qcow2_range **at = &s->ranges;
     while (*at != r)
         at = &(*at)->next;
     *at = r->next;
-    g_cond_broadcast(&s->ranges_cond);
-    g_mutex_unlock(&s->ranges_lock);
+    pthread_cond_broadcast(&s->ranges_cond);
+    pthread_mutex_unlock(&s->ranges_lock);
 }
 
 /* --- Opening ------------------------------------------------------------------------------------------------------- */
@@ -455,20 +455,20 @@ static void release(struct qcow2 *s)
     g_free(s->unpacked);
     g_free(s->backing_name);
     g_free(s->backing_format);
-    g_mutex_clear(&s->lock);
-    g_mutex_clear(&s->ranges_lock);
-    g_mutex_clear(&s->unpack_lock);
-    g_cond_clear(&s->ranges_cond);
+    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->ranges_lock);
+    pthread_mutex_destroy(&s->unpack_lock);
+    pthread_cond_destroy(&s->ranges_cond);
 }
 
 static bool qcow2_open(struct blk_node *n, struct opts *o, GError **err)
 {
     struct qcow2 *s = qcow2(n);
     struct qcow2_header h;
-    g_mutex_init(&s->lock);
-    g_mutex_init(&s->ranges_lock);
-    g_mutex_init(&s->unpack_lock);
-    g_cond_init(&s->ranges_cond);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->ranges_lock, NULL);
+    pthread_mutex_init(&s->unpack_lock, NULL);
+    pthread_cond_init(&s->ranges_cond, NULL);
     s->extensions = g_array_new(FALSE, FALSE, sizeof(struct qcow2_extension));
     s->snapshots = g_array_new(FALSE, FALSE, sizeof(struct qcow2_snapshot));
     s->pending = g_array_new(FALSE, FALSE, sizeof(struct qcow2_pending));
@@ -489,7 +489,7 @@ static void qcow2_close(struct blk_node *n)
 {
     struct qcow2 *s = qcow2(n);
     if ((n->flags & BLK_OPEN_WRITE) && !s->corrupt) {
-        g_mutex_lock(&s->lock);
+        pthread_mutex_lock(&s->lock);
         int ret = qcow2_write_tables(s, true);
         if (!ret) /* what became free by that */
             ret = qcow2_write_tables(s, true);
@@ -501,7 +501,7 @@ static void qcow2_close(struct blk_node *n)
         }
         if (ret)
             log_line("qcow2: '%s' could not be closed properly: %s", n->path, g_strerror(-ret));
-        g_mutex_unlock(&s->lock);
+        pthread_mutex_unlock(&s->lock);
     }
     release(s);
 }
@@ -509,9 +509,9 @@ static void qcow2_close(struct blk_node *n)
 static int qcow2_flush(struct blk_node *n)
 {
     struct qcow2 *s = qcow2(n);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = s->corrupt ? -EIO : qcow2_write_tables(s, false);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     return ret ? ret : qcow2_sync(s);
 }
 
@@ -565,11 +565,11 @@ static int set_size(struct qcow2 *s, uint64_t size)
 static int grow(struct qcow2 *s, uint64_t size)
 {
     uint64_t old = s->node.size, cluster_end = MIN(size, qcow2_clusters(s, old) << s->cluster_bits);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = qcow2_grow_l1(s, qcow2_l1_entries(s->cluster_bits, size));
     if (!ret)
         ret = set_size(s, size);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     if (!ret && cluster_end > old)
         ret = blk_node_write_zeroes(&s->node, old, cluster_end - old, BLK_UNMAP);
     uint64_t shows = s->node.backing ? MIN(size, s->node.backing->size) : 0;
@@ -584,10 +584,10 @@ static int shrink(struct qcow2 *s, uint64_t size)
     int ret = from < s->node.size ? blk_node_discard(&s->node, from, s->node.size - from) : 0;
     if (!ret)
         ret = blk_node_flush(&s->node);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     if (!ret)
         ret = set_size(s, size);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     return ret;
 }
 
@@ -649,9 +649,9 @@ static int qcow2_map(struct blk_node *n, uint64_t offset, uint64_t bytes, struct
     };
     struct qcow2 *s = qcow2(n);
     struct qcow2_run run;
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = qcow2_map_run(s, offset, bytes, QCOW2_READ, &run);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     if (ret)
         return ret;
     *e = (struct blk_extent){ .bytes = run.bytes, .kind = kinds[run.kind], .host = run.host };

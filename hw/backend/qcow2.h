@@ -16,6 +16,8 @@
 #include "hw/backend/blk_int.h"
 #include "hw/core/device.h"
 
+#include <pthread.h>
+
 #define QCOW2_MAGIC 0x514649fb /* "QFI\xfb" */
 #define QCOW2_MIN_CLUSTER_BITS 9
 #define QCOW2_MAX_CLUSTER_BITS 21
@@ -104,7 +106,7 @@ struct qcow2 {
     char *backing_name, *backing_format; /* as the header has them; NULL: none */
     GArray *extensions;                  /* struct qcow2_extension: those we do not know */
 
-    GMutex lock; /* all of the following */
+    pthread_mutex_t lock; /* all of the following */
     uint64_t *l1;
     uint32_t l1_size; /* entries */
     uint64_t l1_offset;
@@ -124,11 +126,11 @@ struct qcow2 {
     GArray *snapshots;      /* struct qcow2_snapshot */
     uint64_t snapshots_offset, snapshots_bytes;
 
-    GMutex ranges_lock;
-    GCond ranges_cond;
+    pthread_mutex_t ranges_lock;
+    pthread_cond_t ranges_cond;
     struct qcow2_range *ranges;
 
-    GMutex unpack_lock; /* the cluster that was uncompressed last */
+    pthread_mutex_t unpack_lock; /* the cluster that was uncompressed last */
     uint64_t unpacked_entry;
     uint8_t *unpacked;
 };

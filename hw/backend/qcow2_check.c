@@ -336,14 +336,14 @@ static bool check(struct qcow2 *s, struct blk_check *out, enum blk_fix fix, GErr
     c.counts = g_try_new0(uint32_t, MAX(c.clusters, 1));
     if (!c.counts)
         return opts_error(err, "'%s': not enough memory to check it", s->node.path);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     s->quiet = true;
     bool was_corrupt = s->corrupt;
     int ret = qcow2_write_tables(s, true);
     if (!ret || was_corrupt)
         ret = run(&c, fix);
     s->quiet = false;
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     g_free(c.counts);
     if (ret)
         g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(-ret), "'%s' could not be %s: %s", s->node.path,

@@ -167,7 +167,7 @@ static int read_packed(struct qcow2 *s, uint64_t entry, uint64_t into, uint64_t 
 {
     uint64_t offset, len;
     int ret = 0;
-    g_mutex_lock(&s->unpack_lock);
+    pthread_mutex_lock(&s->unpack_lock);
     if (s->unpacked_entry != entry) {
         qcow2_packed_place(s, entry, &offset, &len);
         g_autofree uint8_t *packed = g_malloc(len);
@@ -182,7 +182,7 @@ static int read_packed(struct qcow2 *s, uint64_t entry, uint64_t into, uint64_t 
     }
     if (!ret)
         blk_vec_from(v, s->unpacked + into, bytes);
-    g_mutex_unlock(&s->unpack_lock);
+    pthread_mutex_unlock(&s->unpack_lock);
     return ret;
 }
 
@@ -205,9 +205,9 @@ static int read_all(struct qcow2 *s, uint64_t offset, uint64_t bytes, struct blk
     int ret = 0;
     while (bytes && !ret) {
         struct qcow2_run run;
-        g_mutex_lock(&s->lock);
+        pthread_mutex_lock(&s->lock);
         ret = qcow2_map_run(s, offset, bytes, QCOW2_READ, &run);
-        g_mutex_unlock(&s->lock);
+        pthread_mutex_unlock(&s->lock);
         if (ret)
             break;
         ret = read_run(s, &run, offset, &v);
@@ -299,9 +299,9 @@ static int commit_clusters(struct qcow2 *s, const struct fresh *f)
 static int reads_zero(struct qcow2 *s, uint64_t offset, bool *zero)
 {
     struct qcow2_run run;
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = qcow2_map_run(s, offset, 1, QCOW2_READ, &run);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     bool backed = s->node.backing && offset < s->node.backing->size;
     *zero = !ret && (run.kind == QCOW2_ZERO_PLAIN || run.kind == QCOW2_ZERO_ALLOCATED ||
                      (run.kind == QCOW2_UNALLOCATED && !backed));
@@ -345,19 +345,19 @@ static int write_new(struct qcow2 *s, uint64_t offset, uint64_t *bytes, const st
 {
     uint64_t head = qcow2_into(s, offset);
     struct fresh f = { .start = offset - head };
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = take_clusters(s, head + *bytes, &f);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     if (ret)
         return ret;
     *bytes = MIN(*bytes, (f.count << s->cluster_bits) - head);
     ret = write_clusters(s, &f, offset, *bytes, v);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     if (!ret)
         ret = commit_clusters(s, &f);
     if (s->pending->len > PENDING_MAX && !ret)
         ret = qcow2_write_tables(s, false);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     return ret; /* after an error new clusters are lost until the image is checked */
 }
 
@@ -370,12 +370,12 @@ int qcow2_write(struct blk_node *n, uint64_t offset, uint64_t bytes, const struc
     qcow2_range_enter(s, &r, offset, bytes, true);
     while (bytes && !ret) {
         struct qcow2_run run;
-        g_mutex_lock(&s->lock);
+        pthread_mutex_lock(&s->lock);
         ret = s->corrupt ? -EIO : qcow2_map_run(s, offset, bytes, QCOW2_READ, &run);
         bool in_place = !ret && run.kind == QCOW2_NORMAL && run.copied;
         if (in_place)
             ret = qcow2_check_overlap(s, run.host, run.bytes);
-        g_mutex_unlock(&s->lock);
+        pthread_mutex_unlock(&s->lock);
         if (ret)
             break;
         uint64_t done = in_place ? run.bytes : bytes;
@@ -410,12 +410,12 @@ static bool begin(struct started *t, struct qcow2_run *run)
 {
     struct qcow2 *s = t->s;
     struct blk_request *p = t->parent;
-    if (!g_mutex_trylock(&s->lock))
+    if (pthread_mutex_trylock(&s->lock) != 0)
         return false;
     bool good = !s->corrupt && qcow2_map_run(s, p->offset, p->bytes, QCOW2_PEEK, run) == 0 && run->bytes == p->bytes &&
                 run->kind == QCOW2_NORMAL && (p->op == BLK_READ || run->copied) &&
                 (p->op == BLK_READ || qcow2_check_overlap(s, run->host, run->bytes) == 0);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     return good;
 }
 
@@ -503,9 +503,9 @@ int qcow2_discard(struct blk_node *n, uint64_t offset, uint64_t bytes)
     if (!whole_clusters(s, offset, bytes, &start, &end) || (s->version < 3 && s->backing_name))
         return 0;
     qcow2_range_enter(s, &r, start, end - start, true);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = clear_clusters(s, start, end, false);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     qcow2_range_leave(s, &r);
     return ret;
 }
@@ -538,9 +538,9 @@ int qcow2_write_zeroes(struct blk_node *n, uint64_t offset, uint64_t bytes, unsi
     if (ret || !whole)
         return ret;
     qcow2_range_enter(s, &r, start, end - start, true);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     ret = clear_clusters(s, start, end, !(flags & BLK_UNMAP));
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     qcow2_range_leave(s, &r);
     return ret;
 }
@@ -552,21 +552,21 @@ static int commit_packed(struct qcow2 *s, uint64_t offset, const void *packed, s
 {
     uint64_t host = 0, slice;
     unsigned index, shift = 62 - (s->cluster_bits - 8);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     int ret = qcow2_alloc_bytes(s, len, &host);
     if (!ret && host >> shift)
         ret = -EFBIG;
     if (!ret)
         ret = qcow2_check_overlap(s, host, len);
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     if (!ret)
         ret = blk_node_pwrite(s->node.file, host, packed, len);
     if (ret)
         return ret;
-    g_mutex_lock(&s->unpack_lock);
+    pthread_mutex_lock(&s->unpack_lock);
     s->unpacked_entry = 0;
-    g_mutex_unlock(&s->unpack_lock);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_unlock(&s->unpack_lock);
+    pthread_mutex_lock(&s->lock);
     uint64_t *l2 = qcow2_l2_writable(s, offset, &index, &slice, &ret);
     if (l2) {
         uint64_t sectors = ((host + len - 1) >> 9) - (host >> 9), old = GUINT64_FROM_BE(l2[index]);
@@ -574,7 +574,7 @@ static int commit_packed(struct qcow2 *s, uint64_t offset, const void *packed, s
         qcow2_cache_dirty(&s->l2s, slice);
         qcow2_free_entry(s, old);
     }
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     return ret;
 }
 
@@ -609,7 +609,7 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t from, uint64_t to)
 {
     int ret = 0;
     uint64_t at = from & ~(s->cluster_size - 1);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     while (at < to && !ret) {
         struct qcow2_run run;
         ret = qcow2_map_run(s, at, to - at, QCOW2_READ, &run);
@@ -627,6 +627,6 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t from, uint64_t to)
             ret = commit_clusters(s, &f);
         at += f.count << s->cluster_bits;
     }
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     return ret;
 }

@@ -437,12 +437,12 @@ static int delete(struct qcow2 *s, guint index)
 static void enter(struct qcow2 *s, struct qcow2_range *r)
 {
     qcow2_range_enter(s, r, 0, BLK_SIZE_MAX & ~(s->cluster_size - 1), true);
-    g_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
 }
 
 static bool leave(struct qcow2 *s, struct qcow2_range *r, int ret, const char *what, GError **err)
 {
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     qcow2_range_leave(s, r);
     if (ret == -ERANGE)
         return opts_error(err, "'%s' cannot have another snapshot: its refcounts have %u bits only", s->node.path,
@@ -534,7 +534,7 @@ bool qcow2_make_empty(struct blk_node *node, GError **err)
         s->l1_dirty_to = s->l1_size;
         ret = settle(s);
     }
-    g_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lock);
     qcow2_range_leave(s, &r);
     if (ret)
         g_set_error(err, G_FILE_ERROR, g_file_error_from_errno(-ret), "'%s' could not be emptied: %s", node->path,
