@@ -51,12 +51,17 @@ static void one(struct device_fuzz *f, struct bytes *in)
     }
 }
 
-void device_fuzz_run(struct device_fuzz *f, const uint8_t *data, size_t size)
+void device_fuzz_input(struct device_fuzz *f, const uint8_t *data, size_t size)
 {
     struct bytes in = { data, size };
-    bus_reset(f->m->system_bus);
     while (in.left)
         one(f, &in);
     test_state_roundtrip(f->chip);
+}
+
+void device_fuzz_run(struct device_fuzz *f, const uint8_t *data, size_t size)
+{
+    bus_reset(f->m->system_bus);
+    device_fuzz_input(f, data, size);
     test_machine_free(f->m);
 }

@@ -26,6 +26,8 @@ struct device_fuzz {
 
 /* A machine without devices; the target fills in the rest, then runs the input and frees the machine. */
 void device_fuzz_init(struct device_fuzz *f);
+/* Only the input, on a machine that somebody else made and frees. */
+void device_fuzz_input(struct device_fuzz *f, const uint8_t *data, size_t size);
 void device_fuzz_run(struct device_fuzz *f, const uint8_t *data, size_t size);
 
 #endif
