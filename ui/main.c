@@ -140,8 +140,10 @@ static bool check_drive(const struct session *s, const struct blk *b, GError **e
         return (s->options.machine == MACHINE_PC && d->bus < 2) || opts_error(err, "the machine has four IDE drives, index=0 to 3");
     case BLK_IF_FLOPPY:
         return (s->options.machine == MACHINE_PC && d->bus == 0) || opts_error(err, "the machine has two floppy drives, index=0 and 1");
+    case BLK_IF_VIRTIO:
+        return s->options.machine == MACHINE_PC || opts_error(err, "this machine has no PCI bus");
     default:
-        return opts_error(err, "this version has drives with if=ide and if=floppy, and if=none for a -device");
+        return opts_error(err, "this version has drives with if=ide, if=virtio and if=floppy, and if=none for a -device");
     }
 }
 

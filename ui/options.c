@@ -371,7 +371,7 @@ const struct option_row option_rows[] = {
     WORKS("boot", option_boot,
           "[order=]LETTERS[,once=][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
           "boot order: a floppy, c disk, d CD-ROM, n network"),
-    WORKS("drive", option_drive, "[file=FILE][,format=][,if=ide|floppy|none][,index=][,media=disk|cdrom][,id=][,...]",
+    WORKS("drive", option_drive, "[file=FILE][,format=][,if=ide|virtio|floppy|none][,index=][,media=disk|cdrom][,id=][,...]",
           "a drive; help lists all there is to say of one"),
     WORKS("hda", on_hda, "FILE", "disk image for the first IDE disk; also FILE alone"),
     WORKS("hdb", on_hdb, "FILE", "for the second"),

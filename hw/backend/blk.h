@@ -142,6 +142,7 @@ void blk_drive_help(GString *out);
 struct blk *blk_find(struct machine *m, const char *id); /* NULL: there is none; also by machine.blk_find for PROP_BLK */
 const struct blk_drive *blk_drive(const struct blk *b);
 /* The drive that -drive put there, or NULL: boards make a device for each, but for BLK_IF_NONE. */
+#define BLK_UNIT_MAX 255
 struct blk *blk_drive_at(struct machine *m, enum blk_interface interface, unsigned bus, unsigned unit);
 
 /* The monitor's change and eject. Draining is done here; the front end's medium() is called. They wait. */

@@ -137,8 +137,8 @@ static bool take_place(struct blk *b, struct machine *m, struct opts *o, int ind
     unsigned interface = b->drive.interface, medium = 0;
     uint64_t at = UINT64_MAX, bus = UINT64_MAX, unit = UINT64_MAX;
     if (!take_word(o, "if", interfaces, &interface, err) || !take_word(o, "media", media, &medium, err) ||
-        !opts_take_number(o, "index", 0, 255, &at, err) || !opts_take_number(o, "bus", 0, MOST_BUSES - 1, &bus, err) ||
-        !opts_take_number(o, "unit", 0, 255, &unit, err))
+        !opts_take_number(o, "index", 0, BLK_UNIT_MAX, &at, err) || !opts_take_number(o, "bus", 0, MOST_BUSES - 1, &bus, err) ||
+        !opts_take_number(o, "unit", 0, BLK_UNIT_MAX, &unit, err))
         return false;
     unsigned most = to_a_bus[interface];
     b->drive.interface = interface;

@@ -84,6 +84,8 @@ struct device *pc_add(struct pc *pc, const struct device_type *type, struct bus 
 
 /* disks.c: controllers, and a device for each drive that -drive put there. */
 bool pc_add_disks(struct pc *pc, GError **err);
+/* One for each drive with if=virtio; behind the devices of the user, who may have chosen slots. */
+bool pc_add_virtio_disks(struct pc *pc, GError **err);
 /* What firmware and old systems find of disks in CMOS, and its checksum. */
 void pc_fill_cmos_disks(struct pc *pc);
 

@@ -8,7 +8,9 @@
 #include "hw/disk/piix3_ide.h"
 #include "hw/isa/piix3.h"
 #include "hw/pc/board.h"
+#include "hw/pci/i440fx.h"
 #include "hw/timer/mc146818.h"
+#include "hw/virtio/virtio_blk.h"
 
 #define IDE_IRQ 14
 
@@ -64,6 +66,19 @@ static bool add_floppies(struct pc *pc, GError **err)
     if (!pc->fdc)
         g_prefix_error(err, "-drive if=floppy: ");
     return pc->fdc != NULL;
+}
+
+bool pc_add_virtio_disks(struct pc *pc, GError **err)
+{
+    for (unsigned unit = 0; unit <= BLK_UNIT_MAX; unit++) {
+        struct blk *b = blk_drive_at(pc->m, BLK_IF_VIRTIO, 0, unit);
+        g_autofree char *drive = b ? g_strdup_printf("drive=%s", blk_id(b)) : NULL;
+        if (b && !pc_add(pc, &virtio_blk_pci_type, pc->host->bus.bus, err, drive, NULL)) {
+            g_prefix_error(err, "-drive if=virtio: ");
+            return false;
+        }
+    }
+    return true;
 }
 
 bool pc_add_disks(struct pc *pc, GError **err)

@@ -412,6 +412,8 @@ bool pc_init(struct machine *m, const struct pc_config *c, GError **err)
 bool pc_finish(struct machine *m, const struct pc_config *c, GError **err)
 {
     struct pc *pc = m->board;
+    if (!pc_add_virtio_disks(pc, err))
+        return false;
     pc_fill_cmos_disks(pc);
     pc->boot_order = g_strdup(c->boot_order);
     return pc_fill_boot_order(pc, c, err);

@@ -22,6 +22,7 @@ struct virtio_blk {
 
     /* Properties: VIRTIO_BLK_PROPS. */
     char *serial;
+    uint32_t bootindex; /* UINT32_MAX: none */
     uint32_t num_queues;  /* UINT32_MAX: one for each processor */
     uint32_t queue_size;
     bool seg_max_adjust, config_wce, discard, write_zeroes;
@@ -31,6 +32,7 @@ struct virtio_blk {
 
 #define VIRTIO_BLK_PROPS(s_, b_) \
     PROP(PROP_BLK, "drive", s_, b_.blk, 0, "id of the -drive"), \
+    PROP(PROP_U32, "bootindex", s_, b_.bootindex, UINT32_MAX, "firmware boots from the lowest first"), \
     PROP(PROP_STRING, "serial", s_, b_.serial, 0, "serial number, up to 20 characters"), \
     PROP(PROP_U32, "num-queues", s_, b_.num_queues, UINT32_MAX, "request queues, by default one for each processor"), \
     PROP(PROP_U32, "queue-size", s_, b_.queue_size, 256, "entries of a queue, a power of two from 4 to 1024"), \

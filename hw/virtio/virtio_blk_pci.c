@@ -2,6 +2,7 @@
  * virtio-blk over PCI: the device types. The -transitional and -non-transitional ones are as QEMU's: the same with one
  * property settled. All under the VM lock.
  */
+#include "hw/core/machine.h"
 #include "hw/virtio/pci.h"
 #include "hw/virtio/virtio_blk.h"
 
@@ -15,14 +16,34 @@ static struct virtio_blk_pci *of(struct device *d)
     return container_of(d, struct virtio_blk_pci, pci.pci.dev);
 }
 
+static void unrealize(struct device *d)
+{
+    struct virtio_blk_pci *s = of(d);
+    virtio_blk_fini(&s->blk);
+    virtio_pci_fini(&s->pci);
+}
+
+static bool add_boot_path(struct virtio_blk_pci *s, GError **err)
+{
+    if (s->blk.bootindex == UINT32_MAX)
+        return true;
+    g_autofree char *parent = pci_firmware_path(&s->pci.pci.dev, "scsi");
+    g_autofree char *path = g_strdup_printf("%s/disk@0,0", parent);
+    return machine_add_boot_path(s->pci.pci.dev.machine, s->blk.bootindex, path, err);
+}
+
 static bool realize(struct device *d, GError **err)
 {
     struct virtio_blk_pci *s = of(d);
     if (!virtio_blk_init(&s->blk, d, err))
         return false;
-    if (virtio_pci_init(&s->pci, &s->blk.v, err))
+    if (!virtio_pci_init(&s->pci, &s->blk.v, err)) {
+        virtio_blk_fini(&s->blk);
+        return false;
+    }
+    if (add_boot_path(s, err))
         return true;
-    virtio_blk_fini(&s->blk);
+    unrealize(d);
     return false;
 }
 
@@ -43,13 +64,6 @@ static bool realize_transitional(struct device *d, GError **err)
 static bool realize_modern(struct device *d, GError **err)
 {
     return realize_as(d, "on", err);
-}
-
-static void unrealize(struct device *d)
-{
-    struct virtio_blk_pci *s = of(d);
-    virtio_blk_fini(&s->blk);
-    virtio_pci_fini(&s->pci);
 }
 
 static void reset(struct device *d)
