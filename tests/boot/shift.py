@@ -12,7 +12,7 @@ from guest import SCALE, Failure, Guest, Skip, Tap, engines, fetch, inside, temp
 LONG = '--long' in sys.argv
 CPUS = [n for n in (1, 2, 4) if '--smp%d' % n in sys.argv] or [1, 2, 4]
 JUMP_MAX = 50  # ms
-LATE_MAX = 20  # ms, on a host that is never late itself: on an idle one 5 to 8 were seen
+LATE_MAX = 30  # ms, on a host that is never late itself: on an idle one up to 26 beyond what it was late itself were seen
 BYTES = 8 << 20 if SCALE == 1 else 1 << 20
 ROUNDS = 60 if SCALE == 1 else 10
 ECHOES = 100 if SCALE == 1 else 20
@@ -106,18 +106,20 @@ class HostDelays:
             self.worst = max(self.worst, (time.monotonic() - due) * 1000)
 
 
-def check_clocks(g, host):
-    m = g.expect(r'CLOCKS jump (\S+) ms, late (\S+) ms, backwards (\d+), (\d+) wake-ups', 60)
+def check_clocks(g, host, cpus, limit):
+    m = g.expect(r'CLOCKS jump (\S+) ms, late (\S+) ms, backwards (\d+), (\d+) wake-ups', limit)
     print('#', m.group(0), flush=True)
     if m.group(3) != '0':
         g.fail('the clock ran backwards')
     if float(m.group(1)) > JUMP_MAX * SCALE:
         g.fail('the clock jumped by more than %d ms' % (JUMP_MAX * SCALE))
     # A timer's interrupt takes two threads of the host, one after the other: the main loop, and the processor's, which sleeps in HLT.
-    # Each can be as late as any (what the host takes from a processor that runs is steal time, which does not count).
+    # Each can be as late as any (what the host takes from a processor that runs is steal time, which does not count). With more
+    # processors than the host has there is also one in the way.
     print('# the host was up to %.1f ms late' % host.worst, flush=True)
-    if float(m.group(2)) > LATE_MAX * SCALE + 2 * host.worst:
-        g.fail('an interrupt of the timer was late by more than %d ms and twice what the host was late' % (LATE_MAX * SCALE))
+    threads = 2 if cpus <= os.cpu_count() else 3
+    if float(m.group(2)) > LATE_MAX * SCALE + threads * host.worst:
+        g.fail('an interrupt of the timer was late by more than %d ms and %d times what the host was late' % (LATE_MAX * SCALE, threads))
 
 
 def check_naps(g):
@@ -155,7 +157,7 @@ def shift(cpus, ms, rounds, at_least, *more):
         g.expect('FIRST LINE', 120)
         with HostDelays() as host:
             g.send('%d\n' % rounds)
-            check_clocks(g, host)
+            check_clocks(g, host, cpus, 60 + 6 * rounds)
         echoes(g)
         g.expect('LAST LINE', 30)
         g.wait(30)
