@@ -193,9 +193,10 @@ demo: $(B)/trapeze
 	@tests/boot/demo $(B)/trapeze $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(INITRD),--initrd '$(INITRD)') \
 	$(if $(ACCEL),--accel '$(ACCEL)')
 
-bench: $(B)/trapeze $(BENCHES)
+bench: $(B)/trapeze $(BENCHES) $(INSIDE)
 	@tests/bench/run $(B)
 	@tests/bench/linux $(B)
+	@tests/bench/disk $(B)
 
 # Every guest of tests/boot N times, by the JIT unless ACCEL says otherwise; G="cloud seabios" chooses.
 boots: $(B)/trapeze
