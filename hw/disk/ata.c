@@ -621,10 +621,10 @@ static bool is_media_work(const struct ata_drive *d)
     }
 }
 
-/* Does the transfer under way stay within buffer and medium? */
+/* Does the transfer under way stay within its buffer? What goes beyond the medium, which may be another now, fails by itself. */
 static bool transfer_fits(const struct ata_drive *d)
 {
-    uint64_t media = ata_sectors(d), chunk = d->chunk;
+    uint64_t chunk = d->chunk;
     bool moves = d->work == ATA_WORK_READ || d->work == ATA_WORK_READ_RAW || d->work == ATA_WORK_WRITE ||
                  d->work == ATA_WORK_VERIFY;
 
@@ -634,7 +634,7 @@ static bool transfer_fits(const struct ata_drive *d)
         return false;
     if (!moves)
         return true;
-    if (chunk > ATA_BUFFER / host_bytes(d) || d->left > media || d->lba > media - d->left)
+    if (chunk > ATA_BUFFER / host_bytes(d) || d->lba >> 48)
         return false;
     /* With the back end, or still to be taken from the host: part of what is left. */
     if (d->phase == ATA_MEDIA || d->work == ATA_WORK_WRITE)
@@ -656,7 +656,7 @@ bool ata_drive_post_load(struct ata_drive *d, GError **err)
                  (d->work == ATA_WORK_PACKET && (!d->packet || d->end != ATAPI_PACKET_BYTES))))
         return bad_state(err, "a data phase that the command does not have");
     if (!transfer_fits(d))
-        return bad_state(err, "a transfer that exceeds its buffer or the medium");
+        return bad_state(err, "a transfer that exceeds its buffer");
     if (!d->heads || d->heads > 16 || !d->sectors || d->sectors > 255 || d->multiple > ATA_MULTIPLE_MAX)
         return bad_state(err, "an impossible geometry");
     if (d->blk)

@@ -458,6 +458,56 @@ static void test_trim(void)
     ide_test_end(&t);
 }
 
+/* A medium that is lost between two chunks of a transfer of 1 MiB, by DMA. */
+static void test_errors(void)
+{
+    static const char *const policies[] = { ",rerror=report", ",rerror=stop", ",rerror=ignore" };
+    for (unsigned i = 0; i < G_N_ELEMENTS(policies); i++) {
+        struct ide_test t;
+        GError *err = NULL;
+        ide_test_begin(&t);
+        struct ata_drive *d = ide_test_add(&t, 0, false, DISK, policies[i]);
+        for (unsigned n = 0; n < 16; n++)
+            put_prd(&t, n, DATA, n == 15 ? EOT : 0);
+        setup48(&t, 100, 2048);
+        g_assert_cmphex(ide_test_command(&t, d, 0x25) & 0x88, ==, 0x08);
+        blk_eject(d->blk);
+        start_master(&t, true);
+        ide_test_wait(d);
+        if (i == 0) {
+            g_assert_cmphex(test_inb(t.m, 0x1f7), ==, 0x51);
+            g_assert_cmphex(test_inb(t.m, 0x1f1), ==, ATA_ERROR_UNC);
+            g_assert_cmphex(test_inb(t.m, 0x1f3) | test_inb(t.m, 0x1f4) << 8, ==, 100 + 1024);
+            g_assert_cmpint(machine_take_request(t.m), ==, REQUEST_NONE);
+        } else if (i == 1) {
+            g_assert_cmphex(test_inb(t.m, 0x1f7) & 0x89, ==, 0x80);
+            g_assert_cmpint(t.irq[0].rises, ==, 0);
+            g_assert_cmpint(machine_take_request(t.m), ==, REQUEST_PAUSE);
+            test_state_roundtrip(ide_drive_device(d));
+            g_assert_true(blk_change(d->blk, t.image[0], "raw", &err));
+            g_assert_no_error(err);
+            test_step(t.m, 20000000); /* the machine goes on: so does the command */
+            ide_test_wait(d);
+            g_assert_cmphex(test_inb(t.m, 0x1f7), ==, 0x50);
+            g_assert_cmpuint(first32(t.m->ram->host + DATA), ==, 100 + 15 * 128);
+        } else {
+            g_assert_cmphex(test_inb(t.m, 0x1f7), ==, 0x50);
+        }
+        ide_test_end(&t);
+    }
+}
+
+static void test_random(void)
+{
+    for (uint32_t seed = 1; seed <= 20; seed++) {
+        struct ide_test t;
+        ide_test_begin(&t);
+        struct ata_drive *d = ide_test_add(&t, 0, false, DISK, ",discard=unmap"), *cd = ide_test_add(&t, 1, true, DISK, "");
+        test_poke_ports(t.m, ide_drive_device(seed & 1 ? d : cd), seed, 3000, 0x1f0, 8);
+        ide_test_end(&t);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -470,5 +520,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ide/hostile_prds", test_hostile_prds);
     g_test_add_func("/ide/settings", test_settings);
     g_test_add_func("/ide/trim", test_trim);
+    g_test_add_func("/ide/errors", test_errors);
+    g_test_add_func("/ide/random", test_random);
     return g_test_run();
 }

@@ -20,6 +20,11 @@ void ide_test_begin(struct ide_test *t)
         t->ide->channel[i].irq = t->irq[i].line;
     }
     bus_reset(t->m->system_bus);
+    ide_test_enable(t);
+}
+
+void ide_test_enable(struct ide_test *t)
+{
     pci_config_write(&t->ide->pci, PIIX3_IDETIM, PIIX3_IDETIM_ENABLE | (uint32_t)PIIX3_IDETIM_ENABLE << 16, 4);
     pci_config_write(&t->ide->pci, PCI_BASE_ADDRESS_0 + 16, IDE_TEST_MASTER, 4);
     pci_config_write(&t->ide->pci, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);

@@ -16,6 +16,7 @@ struct ide_test {
 
 /* RAM of 1 MiB, ports enabled, no drives. */
 void ide_test_begin(struct ide_test *t);
+void ide_test_enable(struct ide_test *t); /* ports and bus masters, after a reset */
 void ide_test_end(struct ide_test *t);
 /* A drive at channel n / 2, unit n % 2 on a new file of `size` bytes (0: without a medium); sector i begins with i, 32 bits. */
 struct ata_drive *ide_test_add(struct ide_test *t, unsigned n, bool cd, uint64_t size, const char *drive_options);
