@@ -341,9 +341,10 @@ static bool compare(const struct blocks_pair *p, const struct blocks_case *c, en
     uint32_t open = p->precise ? c->undef_any : FLAGS_ARITH; /* a triple fault */
     if (a == BLOCKS_HALTED && b == BLOCKS_HALTED)
         open = excuse_flags(p, c);
-    else if (!p->precise) /* the first push of a frame that did not fit */
-        excuse_at(p, blocks_translate(p->reference->cpu, p->reference->mem,
-                                      stack_address(p->reference->cpu, (uint64_t)-4)), open);
+    else if (!p->precise) { /* the first push of a frame that did not fit */
+        uint64_t slot = p->reference->cpu->cr0 & CR0_PE ? 4 : 2;
+        excuse_at(p, blocks_translate(p->reference->cpu, p->reference->mem, stack_address(p->reference->cpu, -slot)), open);
+    }
     compare_registers(&d, p->reference->cpu, p->subject->cpu, open);
     compare_exceptions(&d, p);
     if (!d.equal && out)
