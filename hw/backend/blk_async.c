@@ -24,10 +24,10 @@ struct blk_async {
     struct blk_ring *ring; /* NULL: none */
     pthread_mutex_t lock;  /* all of the following */
     struct blk_request *done, **done_tail;
-    struct blk_request *todo, **todo_tail;
+    struct blk_request *queue, **queue_tail; /* what no worker has taken yet */
     pthread_cond_t wake; /* there is something to do, or nothing ever again */
     pthread_t workers[WORKERS];
-    unsigned made, idle, waiting; /* workers; those that wait for work; requests that wait for a worker */
+    unsigned made, idle, queued; /* workers; those that wait for work; requests that wait for a worker */
     bool quit;
 };
 
@@ -37,16 +37,16 @@ static void *work(void *opaque)
     pthread_mutex_lock(&a->lock);
     for (;;) {
         a->idle++;
-        while (!a->todo && !a->quit)
+        while (!a->queue && !a->quit)
             pthread_cond_wait(&a->wake, &a->lock);
         a->idle--;
-        struct blk_request *r = a->todo;
+        struct blk_request *r = a->queue;
         if (!r)
             break;
-        a->todo = r->next;
+        a->queue = r->next;
         if (!r->next)
-            a->todo_tail = &a->todo;
-        a->waiting--;
+            a->queue_tail = &a->queue;
+        a->queued--;
         pthread_mutex_unlock(&a->lock);
         blk_async_post(a, r, blk_node_run(r->node, r));
         pthread_mutex_lock(&a->lock);
@@ -59,9 +59,9 @@ void blk_async_work(struct blk_async *a, struct blk_request *r)
 {
     pthread_mutex_lock(&a->lock);
     r->next = NULL;
-    *a->todo_tail = r;
-    a->todo_tail = &r->next;
-    if (++a->waiting > a->idle && a->made < WORKERS && pthread_create(&a->workers[a->made], NULL, work, a) == 0)
+    *a->queue_tail = r;
+    a->queue_tail = &r->next;
+    if (++a->queued > a->idle && a->made < WORKERS && pthread_create(&a->workers[a->made], NULL, work, a) == 0)
         a->made++;
     g_assert(a->made); /* a host that cannot make one thread */
     pthread_cond_signal(&a->wake);
@@ -139,7 +139,7 @@ struct blk_async *blk_async_new(GMainContext *loop, bool uring)
     g_assert(a->event_fd >= 0); /* out of descriptors before anything was opened */
     a->done_tail = &a->done;
     pthread_mutex_init(&a->lock, NULL);
-    a->todo_tail = &a->todo;
+    a->queue_tail = &a->queue;
     pthread_cond_init(&a->wake, NULL);
     a->ring = uring ? blk_ring_new(a->event_fd) : NULL;
     a->source = g_unix_fd_source_new(a->event_fd, G_IO_IN);
@@ -158,7 +158,7 @@ void blk_async_free(struct blk_async *a)
     pthread_mutex_unlock(&a->lock);
     while (a->made)
         pthread_join(a->workers[--a->made], NULL);
-    g_assert(!a->done && !a->todo);
+    g_assert(!a->done && !a->queue);
     g_source_destroy(a->source);
     g_source_unref(a->source);
     blk_ring_free(a->ring);

@@ -10,7 +10,7 @@
 
 #define MSI_PINS 24 /* of the I/O APIC */
 
-/* A device's store of 32 bits to 0xfeexxxxx. */
+/* A device's store of 32 bits to one of the addresses 0xfee00000 to 0xfeefffff. */
 struct msi_message {
     uint64_t addr;
     uint32_t data;

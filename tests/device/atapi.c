@@ -206,7 +206,7 @@ static void test_media(void)
     blk_eject(f.d->blk);
     fails(&f, CDB(0x28, 0, 0, 0, 0, 1, 0, 0, 1), 2, 0x3a);
     fails(&f, CDB(0x25), 2, 0x3a);
-    g_assert_true(blk_change(f.d->blk, f.t.image[0], "raw", &err));
+    g_assert_true(blk_change(f.d->blk, f.t.image[0].path, "raw", &err));
     g_assert_no_error(err);
     g_assert_cmphex(event(&f, &state), ==, 2);
     g_assert_cmphex(state, ==, 2);

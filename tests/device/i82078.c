@@ -7,7 +7,6 @@
 #include "hw/isa/i8237.h"
 #include "tests/lib/device_test.h"
 
-#include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +17,7 @@ struct fixture {
     struct device *fdc;
     struct test_line *irq;
     struct blk *blk;
-    char *image;
+    struct test_image image;
 };
 
 static uint8_t sector_byte(unsigned sector)
@@ -31,14 +30,13 @@ static void set_up(struct fixture *f, unsigned kib, const char *options)
     GError *err = NULL;
     *f = (struct fixture){ .m = test_machine_new() };
     test_add_ram(f->m, 1 << 20);
-    int fd = g_file_open_tmp("trapeze-fdc-XXXXXX", &f->image, NULL);
+    test_image_make(&f->image, 0);
     uint8_t sector[512];
     for (unsigned i = 0; i < kib * 2; i++) {
         memset(sector, sector_byte(i), sizeof sector);
-        g_assert_cmpint(write(fd, sector, sizeof sector), ==, sizeof sector);
+        g_assert_cmpint(write(f->image.fd, sector, sizeof sector), ==, sizeof sector);
     }
-    close(fd);
-    g_autofree char *option = g_strdup_printf("if=none,id=f,format=raw,file=%s%s", f->image, options);
+    g_autofree char *option = g_strdup_printf("if=none,id=f,format=raw,file=%s%s", f->image.path, options);
     f->blk = blk_new_drive(f->m, option, BLK_IF_NONE, -1, &err);
     g_assert_no_error(err);
     struct bus *isa = test_add_isa(f->m);
@@ -50,8 +48,7 @@ static void set_up(struct fixture *f, unsigned kib, const char *options)
 static void tear_down(struct fixture *f)
 {
     test_machine_free(f->m);
-    g_unlink(f->image);
-    g_free(f->image);
+    test_image_free(&f->image);
 }
 
 static uint8_t msr(struct fixture *f)
@@ -244,7 +241,7 @@ static void test_writes(void)
     program_dma(&f, FROM_MEMORY, DATA, 8);
     SEND(&f, 0x4d, 0x04, 2, 2, 0x50, 0xf6);
     expect(&f, 0x04, 0, 0, 0, 1, 9);
-    g_assert_true(g_file_get_contents(f.image, (char **)&content, &len, NULL));
+    g_assert_true(g_file_get_contents(f.image.path, (char **)&content, &len, NULL));
     g_assert_cmphex(content[0], ==, sector_byte(0));
     g_assert_cmphex(content[512], ==, 0x5a);
     g_assert_cmphex(content[512 + 999], ==, 0x5a);
@@ -310,7 +307,7 @@ static void test_change(void)
     g_assert_cmphex(test_inb(f.m, 0x3f7), ==, 0x80);
     SEND(&f, 0x4a, 0x00);
     expect(&f, 0x40, 0x01, 0, 1, 0, 1);
-    g_assert_true(blk_change(f.blk, f.image, "raw", &err));
+    g_assert_true(blk_change(f.blk, f.image.path, "raw", &err));
     g_assert_no_error(err);
     g_assert_cmphex(test_inb(f.m, 0x3f7), ==, 0x80);
     seek(&f, 1); /* no step */

@@ -484,7 +484,7 @@ static void test_errors(void)
             g_assert_cmpint(t.irq[0].rises, ==, 0);
             g_assert_cmpint(machine_take_request(t.m), ==, REQUEST_PAUSE);
             test_state_roundtrip(ide_drive_device(d));
-            g_assert_true(blk_change(d->blk, t.image[0], "raw", &err));
+            g_assert_true(blk_change(d->blk, t.image[0].path, "raw", &err));
             g_assert_no_error(err);
             test_step(t.m, 20000000); /* the machine goes on: so does the command */
             ide_test_wait(d);

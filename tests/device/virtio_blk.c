@@ -6,7 +6,6 @@
 #include "hw/virtio/virtio_blk.h"
 #include "tests/lib/virtio_test.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -80,13 +79,11 @@ static void fill(struct driver *d, uint32_t len, unsigned seed)
 
 static void check_disk(struct driver *d, uint64_t offset, uint32_t len, unsigned seed)
 {
-    int fd = open(d->t.disk, O_RDONLY);
     for (uint32_t i = 0; i < len; i += 4) {
         uint32_t v;
-        g_assert_cmpint(pread(fd, &v, 4, offset + i), ==, 4);
+        g_assert_cmpint(pread(d->t.disk.fd, &v, 4, offset + i), ==, 4);
         g_assert_cmphex(v, ==, seed * 0x01010101u + i * 7);
     }
-    close(fd);
 }
 
 /* --- Requests ----------------------------------------------------------------------------------------------------- */

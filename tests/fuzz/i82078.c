@@ -4,20 +4,14 @@
 #include "hw/isa/i8237.h"
 #include "tests/lib/device_fuzz.h"
 
-#include <glib/gstdio.h>
-#include <unistd.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *image(void)
 {
-    static char *path;
-    if (!path) {
-        int fd = g_file_open_tmp("trapeze-fuzz-XXXXXX", &path, NULL);
-        g_assert_cmpint(ftruncate(fd, 1440 << 10), ==, 0);
-        close(fd);
-    }
-    return path;
+    static struct test_image i; /* one for all inputs */
+    if (!*i.path)
+        test_image_make(&i, 1440 << 10);
+    return i.path;
 }
 
 static void poke(struct device_fuzz *f, uint32_t random)

@@ -2,22 +2,16 @@
 #include "tests/lib/device_fuzz.h"
 #include "tests/lib/ide_test.h"
 
-#include <glib/gstdio.h>
-#include <unistd.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PRDS 0x8000
 
 static const char *image(void)
 {
-    static char *path;
-    if (!path) {
-        int fd = g_file_open_tmp("trapeze-fuzz-XXXXXX", &path, NULL);
-        g_assert_cmpint(ftruncate(fd, 4 << 20), ==, 0);
-        close(fd);
-    }
-    return path;
+    static struct test_image i; /* one for all inputs */
+    if (!*i.path)
+        test_image_make(&i, 4 << 20);
+    return i.path;
 }
 
 static struct ata_drive *add(struct ide_test *t, unsigned unit, bool cd)

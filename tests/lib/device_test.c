@@ -7,6 +7,8 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* --- Lines -------------------------------------------------------------------------------------------------------- */
 
@@ -51,6 +53,23 @@ void test_add_ram(struct machine *m, uint64_t size)
     g_assert_no_error(err);
     mem_init_ram(r, NULL, "ram", m->ram, 0, size);
     mem_map(&m->memory_root, 0, r, 0);
+}
+
+/* --- Images ------------------------------------------------------------------------------------------------------- */
+
+void test_image_make(struct test_image *i, uint64_t size)
+{
+    i->fd = memfd_create("image", MFD_CLOEXEC);
+    g_assert_cmpint(i->fd, >=, 0);
+    g_assert_cmpint(ftruncate(i->fd, (off_t)size), ==, 0);
+    g_snprintf(i->path, sizeof i->path, "/proc/self/fd/%d", i->fd);
+}
+
+void test_image_free(struct test_image *i)
+{
+    if (*i->path)
+        close(i->fd);
+    *i->path = 0;
 }
 
 /* --- A bare ISA bus ----------------------------------------------------------------------------------------------- */

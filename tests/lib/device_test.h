@@ -29,6 +29,15 @@ void test_add_ram(struct machine *m, uint64_t size);
 struct bus *test_add_isa(struct machine *m);
 struct test_line *test_isa_line(struct machine *m, unsigned n);
 
+/* A disk image of zeros in memory, to be opened by its path as often as wanted; nothing stays behind on the host. */
+struct test_image {
+    int fd;
+    char path[32]; /* "": there is none */
+};
+
+void test_image_make(struct test_image *i, uint64_t size);
+void test_image_free(struct test_image *i);
+
 /* device_new, properties "name=value" up to NULL, realize: any error fails the test. Then both reset passes. */
 struct device *test_add(const struct device_type *type, struct bus *bus, ...) G_GNUC_NULL_TERMINATED;
 

@@ -3,8 +3,6 @@
 
 #include "hw/pci/i440fx.h"
 
-#include <fcntl.h>
-#include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,24 +31,18 @@ void ide_test_enable(struct ide_test *t)
 void ide_test_end(struct ide_test *t)
 {
     test_machine_free(t->m);
-    for (unsigned i = 0; i < 4; i++) {
-        if (t->image[i])
-            g_unlink(t->image[i]);
-        g_free(t->image[i]);
-    }
+    for (unsigned i = 0; i < 4; i++)
+        test_image_free(&t->image[i]);
 }
 
 static void make_image(struct ide_test *t, unsigned n, uint64_t size, unsigned unit)
 {
-    int fd = g_file_open_tmp("trapeze-ide-XXXXXX", &t->image[n], NULL);
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, (off_t)size), ==, 0);
+    test_image_make(&t->image[n], size);
     uint64_t units = MIN(size / unit, 4096);
     for (uint32_t i = 0; i < units; i++) {
         uint32_t le = GUINT32_TO_LE(i);
-        g_assert_cmpint(pwrite(fd, &le, 4, (off_t)i * unit), ==, 4);
+        g_assert_cmpint(pwrite(t->image[n].fd, &le, 4, (off_t)i * unit), ==, 4);
     }
-    close(fd);
 }
 
 struct ata_drive *ide_test_add(struct ide_test *t, unsigned n, bool cd, uint64_t size, const char *drive_options)
@@ -59,7 +51,7 @@ struct ata_drive *ide_test_add(struct ide_test *t, unsigned n, bool cd, uint64_t
     g_autofree char *file = NULL;
     if (size) {
         make_image(t, n, size, cd ? ATA_CD_SECTOR : ATA_SECTOR);
-        file = g_strdup_printf(",format=raw,file=%s", t->image[n]);
+        file = g_strdup_printf(",format=raw,file=%s", t->image[n].path);
     }
     g_autofree char *option = g_strdup_printf("if=none,id=d%u%s%s%s", n, cd ? ",media=cdrom" : "", file ? file : "", drive_options);
     blk_new_drive(t->m, option, BLK_IF_NONE, -1, &err);
@@ -125,8 +117,6 @@ uint8_t ide_test_packet(struct ide_test *t, struct ata_drive *d, uint8_t feature
 uint32_t ide_test_sector(struct ide_test *t, unsigned n, uint64_t sector)
 {
     uint32_t value = 0;
-    int fd = open(t->image[n], O_RDONLY);
-    g_assert_cmpint(pread(fd, &value, 4, (off_t)(sector * ATA_SECTOR)), ==, 4);
-    close(fd);
+    g_assert_cmpint(pread(t->image[n].fd, &value, 4, (off_t)(sector * ATA_SECTOR)), ==, 4);
     return GUINT32_FROM_LE(value);
 }

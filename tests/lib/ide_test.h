@@ -11,7 +11,7 @@ struct ide_test {
     struct machine *m;
     struct piix3_ide *ide;
     struct test_line irq[2];
-    char *image[4]; /* paths */
+    struct test_image image[4];
 };
 
 /* RAM of 1 MiB, ports enabled, no drives. */

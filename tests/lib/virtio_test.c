@@ -6,7 +6,6 @@
 #include "hw/virtio/virtio_blk.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #define DEVFN PCI_DEVFN(4, 0)
 #define MSIX_CONTROL 2
@@ -25,12 +24,8 @@ static bool deliver(struct apic_target *a, const struct apic_message *msg)
 static void make_disk(struct virtio_test *t, const char *drive)
 {
     GError *err = NULL;
-    t->disk = g_strdup("/tmp/trapeze-disk-XXXXXX");
-    int fd = g_mkstemp(t->disk);
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, VT_DISK_SIZE), ==, 0);
-    close(fd);
-    g_autofree char *option = g_strdup_printf("file=%s,format=raw,id=disk%s%s", t->disk, *drive ? "," : "", drive);
+    test_image_make(&t->disk, VT_DISK_SIZE);
+    g_autofree char *option = g_strdup_printf("file=%s,format=raw,id=disk%s%s", t->disk.path, *drive ? "," : "", drive);
     blk_new_drive(t->m, option, BLK_IF_NONE, -1, &err);
     g_assert_no_error(err);
 }
@@ -80,8 +75,7 @@ void virtio_test_end(struct virtio_test *t)
 {
     apic_bus_detach(t->m, 0);
     test_machine_free(t->m);
-    unlink(t->disk);
-    g_free(t->disk);
+    test_image_free(&t->disk);
 }
 
 uint32_t virtio_test_conf(struct virtio_test *t, unsigned reg, unsigned len)

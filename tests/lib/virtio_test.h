@@ -30,7 +30,7 @@ struct virtio_test {
     struct bus *bus;
     struct device *dev;
     struct pci_device *pci;
-    char *disk; /* path of the image; removed at the end */
+    struct test_image disk;
     struct apic_target apic;
     unsigned vectors[256]; /* messages that came, by vector */
 };
